@@ -1,0 +1,209 @@
+package lease
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+
+	"github.com/tidwall/btree"
+)
+
+// Table holds the bindings of a server in order: by prefix, by identity
+// association, and by the time at which a status ends. Each walk has a fixed
+// order, so that equal histories give equal outputs. It is not safe for use by
+// several goroutines; a Snapshot is.
+type Table struct {
+	byPrefix *btree.BTreeG[*Binding]
+	byIA     *btree.BTreeG[*Binding]
+	byEnd    *btree.BTreeG[*Binding] // only those with Expires set
+	status   [Reset + 1]int
+	key      Binding // scratch for look-ups, which would allocate one each otherwise
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return &Table{
+		byPrefix: newTree(lessPrefix),
+		byIA:     newTree(lessIA),
+		byEnd:    newTree(lessEnd),
+	}
+}
+
+func newTree(less func(a, b *Binding) bool) *btree.BTreeG[*Binding] {
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
+}
+
+func lessPrefix(a, b *Binding) bool { return comparePrefix(a.Prefix, b.Prefix) < 0 }
+
+func lessIA(a, b *Binding) bool {
+	if c := compareIA(&a.IA, &b.IA); c != 0 {
+		return c < 0
+	}
+	return lessPrefix(a, b)
+}
+
+func lessEnd(a, b *Binding) bool {
+	if a.Expires != b.Expires {
+		return a.Expires < b.Expires
+	}
+	return lessPrefix(a, b)
+}
+
+// comparePrefix orders by address, shorter prefixes first.
+func comparePrefix(a, b netip.Prefix) int {
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Bits(), b.Bits())
+}
+
+func compareIA(a, b *IA) int {
+	if c := cmp.Compare(a.Client, b.Client); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Link, b.Link); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Type, b.Type); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.ID, b.ID)
+}
+
+// Get returns the binding of exactly p, or nil.
+func (t *Table) Get(p netip.Prefix) *Binding {
+	t.key.Prefix = p
+	b, _ := t.byPrefix.Get(&t.key)
+	return b
+}
+
+// Put stores b in place of what the table held for its prefix. The caller must
+// not change b afterwards.
+func (t *Table) Put(b *Binding) {
+	if err := b.Check(); err != nil {
+		panic("lease: " + err.Error())
+	}
+	if old, ok := t.byPrefix.Set(b); ok {
+		t.forget(old)
+	}
+	t.byIA.Set(b)
+	if b.Expires != 0 {
+		t.byEnd.Set(b)
+	}
+	t.status[b.Status]++
+}
+
+// Delete removes the binding of p, if there is one.
+func (t *Table) Delete(p netip.Prefix) {
+	t.key.Prefix = p
+	if old, ok := t.byPrefix.Delete(&t.key); ok {
+		t.forget(old)
+	}
+}
+
+func (t *Table) forget(old *Binding) {
+	t.byIA.Delete(old)
+	if old.Expires != 0 {
+		t.byEnd.Delete(old)
+	}
+	t.status[old.Status]--
+}
+
+// Len is the number of bindings.
+func (t *Table) Len() int { return t.byPrefix.Len() }
+
+// Count is the number of bindings in status s.
+func (t *Table) Count(s Status) int { return t.status[s] }
+
+// OfIA walks the bindings of one identity association, whatever their status.
+func (t *Table) OfIA(ia IA) iter.Seq[*Binding] {
+	return func(yield func(*Binding) bool) {
+		t.byIA.Ascend(&Binding{IA: ia}, func(b *Binding) bool {
+			return b.IA == ia && yield(b)
+		})
+	}
+}
+
+// OfClient walks the bindings of one client on every link, by link, IA and prefix.
+func (t *Table) OfClient(client DUID) iter.Seq[*Binding] {
+	return func(yield func(*Binding) bool) {
+		t.byIA.Ascend(&Binding{IA: IA{Client: client}}, func(b *Binding) bool {
+			return b.Client == client && yield(b)
+		})
+	}
+}
+
+// From walks all bindings in the order of their prefixes, from p on; the zero
+// Prefix starts at the first.
+func (t *Table) From(p netip.Prefix) iter.Seq[*Binding] { return from(t.byPrefix, p) }
+
+// Overlaps returns a binding whose prefix covers p or lies inside it, other
+// than p itself, or nil. Nested delegations would send one client's packets to
+// another.
+func (t *Table) Overlaps(p netip.Prefix) *Binding {
+	var found *Binding
+	t.byPrefix.Ascend(&Binding{Prefix: p}, func(b *Binding) bool {
+		if b.Prefix == p {
+			return true
+		}
+		if b.Prefix.Overlaps(p) {
+			found = b
+		}
+		return false
+	})
+	if found != nil {
+		return found
+	}
+	for bits := p.Bits() - 1; bits > 0; bits-- {
+		parent, _ := p.Addr().Prefix(bits)
+		if b := t.Get(parent); b != nil {
+			return b
+		}
+	}
+	return nil
+}
+
+// FirstEnd returns the binding whose status ends first, or nil when none does.
+func (t *Table) FirstEnd() *Binding {
+	b, _ := t.byEnd.Min()
+	return b
+}
+
+// Snapshot is the table at one moment. It is immutable: any number of
+// goroutines may read it while the table goes on.
+type Snapshot struct {
+	byPrefix *btree.BTreeG[*Binding]
+	byIA     *btree.BTreeG[*Binding]
+	status   [Reset + 1]int
+}
+
+// Snapshot costs no copy now; parts that change later are copied then.
+func (t *Table) Snapshot() *Snapshot {
+	return &Snapshot{byPrefix: t.byPrefix.Copy(), byIA: t.byIA.Copy(), status: t.status}
+}
+
+// Len is the number of bindings.
+func (s *Snapshot) Len() int { return s.byPrefix.Len() }
+
+// Count is the number of bindings in a status.
+func (s *Snapshot) Count(st Status) int { return s.status[st] }
+
+// Get returns the binding of exactly p, or nil.
+func (s *Snapshot) Get(p netip.Prefix) *Binding {
+	b, _ := s.byPrefix.Get(&Binding{Prefix: p})
+	return b
+}
+
+// From walks all bindings in the order of their prefixes, from p on; the zero
+// Prefix starts at the first.
+func (s *Snapshot) From(p netip.Prefix) iter.Seq[*Binding] { return from(s.byPrefix, p) }
+
+func from(tree *btree.BTreeG[*Binding], p netip.Prefix) iter.Seq[*Binding] {
+	return func(yield func(*Binding) bool) {
+		if !p.IsValid() {
+			tree.Scan(yield)
+			return
+		}
+		tree.Ascend(&Binding{Prefix: p}, yield)
+	}
+}
