@@ -16,6 +16,10 @@ type Config struct {
 	// section 16 advises against it.
 	AcceptUnicast bool
 
+	// RelaySupplied are the codes of options that a relay may add for its
+	// clients where the server has none of its own (RSOO, RFC 6422, D-228).
+	RelaySupplied []uint16
+
 	DeclinedFor uint32 // seconds that a declined address is given to nobody
 	RememberFor uint32 // seconds that a lease which ended is kept for its last client
 	Limits      Limits

@@ -107,6 +107,10 @@ var statusNames = [...]string{
 // Valid reports whether s is one of the eight.
 func (s Status) Valid() bool { return s >= Active && s <= Reset }
 
+// Available reports whether the lease can be given to any client, by this
+// server or by its partner.
+func (s Status) Available() bool { return s == Free || s == FreeBackup }
+
 func (s Status) String() string {
 	if !s.Valid() {
 		return fmt.Sprintf("binding-status %d", uint8(s))

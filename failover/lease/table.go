@@ -17,6 +17,8 @@ type Table struct {
 	byIA     *btree.BTreeG[*Binding]
 	byEnd    *btree.BTreeG[*Binding] // only those with Expires set
 	status   [Reset + 1]int
+	lengths  [129]int // bindings of each prefix length that are not available
+	watch    func(old, now *Binding)
 	key      Binding // scratch for look-ups, which would allocate one each otherwise
 }
 
@@ -83,14 +85,26 @@ func (t *Table) Put(b *Binding) {
 	if err := b.Check(); err != nil {
 		panic("lease: " + err.Error())
 	}
-	if old, ok := t.byPrefix.Set(b); ok {
+	old, ok := t.byPrefix.Set(b)
+	if ok {
 		t.forget(old)
 	}
 	t.byIA.Set(b)
 	if b.Expires != 0 {
 		t.byEnd.Set(b)
 	}
-	t.status[b.Status]++
+	t.count(b, 1)
+	t.changed(old, b)
+}
+
+// Watch has f called after each change of one binding, with what it was and
+// what it is, nil for nothing. There is one watcher.
+func (t *Table) Watch(f func(old, now *Binding)) { t.watch = f }
+
+func (t *Table) changed(old, now *Binding) {
+	if t.watch != nil {
+		t.watch(old, now)
+	}
 }
 
 // Delete removes the binding of p, if there is one.
@@ -98,6 +112,7 @@ func (t *Table) Delete(p netip.Prefix) {
 	t.key.Prefix = p
 	if old, ok := t.byPrefix.Delete(&t.key); ok {
 		t.forget(old)
+		t.changed(old, nil)
 	}
 }
 
@@ -106,7 +121,14 @@ func (t *Table) forget(old *Binding) {
 	if old.Expires != 0 {
 		t.byEnd.Delete(old)
 	}
-	t.status[old.Status]--
+	t.count(old, -1)
+}
+
+func (t *Table) count(b *Binding, n int) {
+	t.status[b.Status] += n
+	if !b.Status.Available() {
+		t.lengths[b.Prefix.Bits()] += n
+	}
 }
 
 // Len is the number of bindings.
@@ -137,30 +159,27 @@ func (t *Table) OfClient(client DUID) iter.Seq[*Binding] {
 // Prefix starts at the first.
 func (t *Table) From(p netip.Prefix) iter.Seq[*Binding] { return from(t.byPrefix, p) }
 
-// Overlaps returns a binding whose prefix covers p or lies inside it, other
-// than p itself, or nil. Nested delegations would send one client's packets to
-// another.
+// Overlaps returns a binding that is not available and whose prefix covers p
+// or lies inside it, other than p itself, or nil. Nested delegations would send
+// one client's packets to another.
 func (t *Table) Overlaps(p netip.Prefix) *Binding {
-	var found *Binding
-	t.byPrefix.Ascend(&Binding{Prefix: p}, func(b *Binding) bool {
-		if b.Prefix == p {
-			return true
+	for bits := range p.Bits() {
+		if t.lengths[bits] == 0 {
+			continue
 		}
-		if b.Prefix.Overlaps(p) {
-			found = b
-		}
-		return false
-	})
-	if found != nil {
-		return found
-	}
-	for bits := p.Bits() - 1; bits > 0; bits-- {
 		parent, _ := p.Addr().Prefix(bits)
-		if b := t.Get(parent); b != nil {
+		if b := t.Get(parent); b != nil && !b.Status.Available() {
 			return b
 		}
 	}
-	return nil
+	var found *Binding
+	t.byPrefix.Ascend(&Binding{Prefix: p}, func(b *Binding) bool {
+		if b.Prefix != p && !b.Status.Available() && b.Prefix.Overlaps(p) {
+			found = b
+		}
+		return found == nil && b.Prefix.Overlaps(p)
+	})
+	return found
 }
 
 // FirstEnd returns the binding whose status ends first, or nil when none does.

@@ -1,0 +1,484 @@
+package dhcp6
+
+import (
+	"net/netip"
+
+	"github.com/tandem6/tandem6/failover/lease"
+	"github.com/tandem6/tandem6/failover/trace"
+)
+
+// bindAll answers every identity association of a Solicit, Request, Renew or
+// Rebind on its own: the failure of one never spoils another (D-154, D-155).
+func (x *exchange) bindAll() {
+	for i := range x.m.ias {
+		in := &x.m.ias[i]
+		out := x.newIA(in)
+		x.bind(in, out)
+		if x.m.typ == Rebind && len(out.grants) == 0 && out.status == statusSuccess {
+			x.ias = x.ias[:len(x.ias)-1]
+		}
+	}
+}
+
+// fate is what becomes of a lease that a client has.
+type fate uint8
+
+const (
+	keep     fate = iota
+	runDown       // not extended, left to end by itself
+	withdraw      // told to stop at once
+)
+
+// bind answers one identity association.
+func (x *exchange) bind(in *requestedIA, out *answeredIA) {
+	mine := x.link.reservation(x.m, in)
+	if x.m.typ == Request && in.typ == lease.IANA && x.offLink(in) {
+		out.status, out.text = statusNotOnLink, "an address does not belong to this link" // D-089
+		return
+	}
+	known := false
+	for _, b := range x.active(in) {
+		known = true
+		switch x.fate(b, mine) {
+		case keep:
+			x.grant(out, b.Prefix)
+		case runDown:
+			if x.m.typ != Solicit {
+				left := b.Expires.Until(x.now.Wall)
+				out.grants = append(out.grants, grant{prefix: b.Prefix, preferred: min(b.Preferred, left), valid: left})
+			}
+		case withdraw:
+			if x.m.typ != Solicit {
+				x.withdraw(out, b.Prefix)
+				x.end(b, false)
+			}
+		}
+	}
+	if !known && !x.mayCreate(in, out) {
+		return
+	}
+	x.fill(in, out, mine)
+	x.withdrawUnknown(in, out)
+	if len(out.grants) == 0 {
+		x.nothing(out)
+	}
+}
+
+// mayCreate decides about a Renew or Rebind of an identity association that the
+// server has no binding for (RFC 9915 sections 18.3.4 and 18.3.5). It answers
+// with NoBinding, or for a Rebind with lifetimes of zero for what clearly is
+// wrong on this link.
+func (x *exchange) mayCreate(in *requestedIA, out *answeredIA) bool {
+	switch x.m.typ {
+	case Renew:
+		if x.link.CreateOnRenew {
+			return true
+		}
+	case Rebind:
+		if x.link.RapidCommit { // D-118
+			return true
+		}
+		for _, l := range in.leases {
+			if specified(l.prefix) && len(x.link.Subnets) > 0 && !x.link.appropriate(l.prefix) {
+				x.withdraw(out, l.prefix)
+			}
+		}
+		if len(out.grants) > 0 {
+			return false
+		}
+	default:
+		return true
+	}
+	out.status, out.text = statusNoBinding, "this server knows no such lease, ask for a new one"
+	return false
+}
+
+// offLink reports whether the client names an address that fits no prefix of
+// the link. One out of a prefix that the link used to have does not count: it
+// is withdrawn and replaced (chapter 11, C2).
+func (x *exchange) offLink(in *requestedIA) bool {
+	for _, l := range in.leases {
+		if x.link.subnetOf(l.prefix.Addr()) != nil {
+			continue
+		}
+		if b := x.t.Get(l.prefix); b != nil && b.Link == x.link.Name && b.Client == x.client {
+			continue
+		}
+		return true
+	}
+	return false
+}
+
+// specified reports whether a client's IA Prefix or IA Address names something,
+// and is not only a wish for a length.
+func specified(p netip.Prefix) bool { return !p.Addr().IsUnspecified() }
+
+// ia is the key of an identity association of this client.
+func (x *exchange) ia(typ lease.IAType, id lease.IAID) lease.IA {
+	return lease.IA{Link: x.link.Name, Client: x.client, Type: typ, ID: id}
+}
+
+// active collects what the client holds in one identity association.
+func (x *exchange) active(in *requestedIA) []*lease.Binding {
+	x.scratch = x.scratch[:0]
+	for b := range x.t.OfIA(x.ia(in.typ, in.id)) {
+		if b.Status == lease.Active {
+			x.scratch = append(x.scratch, b)
+		}
+	}
+	return x.scratch
+}
+
+// fate decides about a lease that the client holds.
+func (x *exchange) fate(b *lease.Binding, mine *Reservation) fate {
+	l := x.link
+	_, validUntil := l.ends(b.Prefix)
+	switch {
+	case !l.appropriate(b.Prefix) || validUntil != 0 && validUntil <= x.now.Wall:
+		return withdraw
+	case l.reservedForOther(b.Prefix, mine):
+		return runDown
+	case l.reserved[b.Prefix] != nil:
+		return keep
+	case x.reservedInstead(b, mine):
+		return withdraw
+	}
+	if p, _ := x.s.pools.find(b.Prefix); p == nil || p.link != l {
+		return runDown
+	}
+	return keep
+}
+
+// reservedInstead reports whether a reservation now gives the client something
+// else in place of b.
+func (x *exchange) reservedInstead(b *lease.Binding, mine *Reservation) bool {
+	if mine == nil {
+		return false
+	}
+	if b.Type == lease.IAPD {
+		return x.anyFree(mine.Prefixes, b.IA, mine)
+	}
+	s := x.link.subnetOf(b.Prefix.Addr())
+	for _, a := range mine.Addresses {
+		if s.Prefix.Contains(a) && x.free(lease.Address(a), b.IA, mine) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exchange) anyFree(ps []netip.Prefix, ia lease.IA, mine *Reservation) bool {
+	for _, p := range ps {
+		if x.free(p, ia, mine) {
+			return true
+		}
+	}
+	return false
+}
+
+// fill gives an identity association what it lacks: one address for each subnet
+// (D-240), or a prefix.
+func (x *exchange) fill(in *requestedIA, out *answeredIA, mine *Reservation) {
+	if in.typ == lease.IAPD {
+		if !out.holds(nil) {
+			x.fillPrefixes(in, out, mine)
+		}
+		return
+	}
+	for i := range x.link.Subnets {
+		s := &x.link.Subnets[i]
+		if s.Retired || s.ValidUntil != 0 && s.ValidUntil <= x.now.Wall || out.holds(s) || !x.room(in.typ) {
+			continue
+		}
+		if p, ok := x.chooseAddress(s, in, mine); ok {
+			x.take(out, p)
+		}
+	}
+}
+
+// holds reports whether the answer already grants a lease, in s if it is given.
+func (ia *answeredIA) holds(s *Subnet) bool {
+	for i := range ia.grants {
+		if g := &ia.grants[i]; g.hold && (s == nil || s.Prefix.Contains(g.prefix.Addr())) {
+			return true
+		}
+	}
+	return false
+}
+
+// take grants a lease that the client did not have, and keeps it from others.
+func (x *exchange) take(out *answeredIA, p netip.Prefix) {
+	x.s.offers.put(x.now.Mono, p, x.ia(out.typ, out.id))
+	x.held++
+	if out.typ == lease.IAPD {
+		x.heldPrefix++
+	}
+	x.grant(out, p)
+}
+
+// grant adds a lease to the answer with the lifetimes it gets from now on.
+func (x *exchange) grant(out *answeredIA, p netip.Prefix) {
+	cfg := x.link.Lifetimes
+	preferred, valid := cfg.Preferred, cfg.Valid
+	preferredUntil, validUntil := x.link.ends(p)
+	if validUntil != 0 {
+		valid = min(valid, validUntil.Until(x.now.Wall))
+	}
+	if preferredUntil != 0 {
+		preferred = min(preferred, preferredUntil.Until(x.now.Wall))
+	}
+	valid = min(valid, x.policy.Valid(x.now, p, x.t.Get(p), valid))
+	g := grant{prefix: p, preferred: min(preferred, valid), valid: valid, extend: true, hold: true}
+	if out.typ == lease.IAPD && x.m.wants(optPDExclude) {
+		g.exclude = x.link.excluded(p)
+	}
+	out.grants = append(out.grants, g)
+}
+
+// withdraw tells the client to stop using p (D-106, D-112, D-116, D-147).
+func (x *exchange) withdraw(out *answeredIA, p netip.Prefix) {
+	out.grants = append(out.grants, grant{prefix: p})
+	x.trace(trace.Event{ID: trace.LeaseWithdrawn, Lease: p})
+}
+
+// withdrawUnknown tells a client that renews to stop using what it names and
+// the server does not know as its own; silence would let it go on. In the
+// answer to a Request only leases of retired prefixes are withdrawn (RFC 9096
+// section 3.5).
+func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA) {
+	for _, l := range in.leases {
+		if !specified(l.prefix) || out.mentions(l.prefix) {
+			continue
+		}
+		switch x.m.typ {
+		case Renew, Rebind:
+			x.withdraw(out, l.prefix)
+		case Request:
+			if s := x.link.subnetOf(l.prefix.Addr()); in.typ == lease.IANA && s != nil && s.Retired {
+				x.withdraw(out, l.prefix)
+			}
+		}
+	}
+}
+
+func (ia *answeredIA) mentions(p netip.Prefix) bool {
+	for i := range ia.grants {
+		if ia.grants[i].prefix == p {
+			return true
+		}
+	}
+	return false
+}
+
+// nothing says that there is no lease for an identity association.
+func (x *exchange) nothing(out *answeredIA) {
+	out.status, out.text = statusNoAddrsAvail, "no address is available here"
+	if out.typ == lease.IAPD {
+		out.status, out.text = statusNoPrefixAvail, "no prefix is available here"
+	}
+	x.trace(trace.Event{ID: trace.PoolExhausted, IAID: out.id, Text: out.typ.String()})
+}
+
+// room reports whether the client may have one more lease (D-244, D-254).
+func (x *exchange) room(typ lease.IAType) bool {
+	if !x.counted {
+		x.counted = true
+		for b := range x.t.OfClient(x.client) {
+			if b.Status != lease.Active || b.Link != x.link.Name {
+				continue
+			}
+			x.held++
+			if b.Type == lease.IAPD {
+				x.heldPrefix++
+			}
+		}
+	}
+	limits := &x.s.cfg.Limits
+	switch {
+	case x.held >= limits.LeasesPerClient:
+		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.LeaseLimit, N: int64(limits.LeasesPerClient)})
+		return false
+	case typ == lease.IAPD && x.heldPrefix >= limits.PrefixesPerClient:
+		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.PrefixLimit, N: int64(limits.PrefixesPerClient)})
+		return false
+	}
+	return true
+}
+
+// free reports whether a lease can be given to ia now.
+func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
+	b := x.t.Get(p)
+	switch {
+	case b == nil && x.t.Len() >= x.s.cfg.Limits.Leases:
+		return false
+	case b != nil && (b.Status == lease.Active || b.Status == lease.Abandoned):
+		return false
+	case x.link.reservedForOther(p, mine):
+		return false
+	case !x.policy.MayAssign(x.now, p, b, x.client):
+		return false
+	}
+	if holder, ok := x.s.offers.holder(x.now.Mono, p); ok && holder != ia {
+		return false
+	}
+	if p.Bits() == 128 {
+		// The operator may reserve what the server would not choose.
+		return !x.s.own[p.Addr()] && (x.link.reserved[p] != nil || !reservedIID(p.Addr()))
+	}
+	return x.t.Overlaps(p) == nil
+}
+
+// commit binds every lease that the answer grants. Retransmissions of the same
+// message come to the same binding.
+func (x *exchange) commit(t1, t2 uint32) {
+	x.r.Promise = true
+	for i := range x.ias {
+		out := &x.ias[i]
+		for j := range out.grants {
+			if g := &out.grants[j]; g.hold && g.valid > 0 {
+				x.store(out, g, t1, t2)
+			}
+		}
+	}
+}
+
+// store puts a granted lease into the table, and on disk unless the record
+// there already covers it.
+func (x *exchange) store(out *answeredIA, g *grant, t1, t2 uint32) {
+	old := x.t.Get(g.prefix)
+	b := &lease.Binding{
+		Prefix: g.prefix, IA: x.ia(out.typ, out.id), Status: lease.Active,
+		Preferred: g.preferred, Valid: g.valid, T1: t1, T2: t2,
+		Expires: x.now.Wall.Add(g.valid), StartOfState: x.now.Wall, LastTransaction: x.now.Wall,
+		Via: x.via,
+	}
+	if mine := x.link.reserved[g.prefix]; mine != nil {
+		b.Hostname = mine.Hostname
+	}
+	renewed := old != nil && old.Status == lease.Active && old.IA == b.IA
+	if renewed {
+		b.Client = old.Client // one string for all bindings of a client
+		b.StartOfState = old.StartOfState
+	}
+	x.s.offers.remove(g.prefix)
+	if renewed && b.Expires <= old.HeldUntil && old.Via == b.Via && old.Hostname == b.Hostname {
+		b.HeldUntil = old.HeldUntil
+		x.t.Put(b)
+		x.trace(trace.Event{ID: trace.LeaseRenewed, Lease: b.Prefix, IAID: b.ID})
+		return
+	}
+	// The record promises one more lifetime than the client was told, so that
+	// the next renewals need no write (design: kind to flash).
+	b.HeldUntil = b.Expires.Add(g.valid)
+	x.t.Put(b)
+	x.r.Changed = append(x.r.Changed, b)
+	id := trace.LeaseAssigned
+	if renewed {
+		id = trace.LeaseRenewed
+	}
+	x.trace(trace.Event{ID: id, Lease: b.Prefix, IAID: b.ID})
+}
+
+// end takes a lease from its client.
+func (x *exchange) end(b *lease.Binding, released bool) {
+	e := x.s.Ended(x.t, b, x.now.Wall, x.policy.Ended(b.Status, released))
+	e.LastTransaction = x.now.Wall
+	x.t.Put(e)
+	x.r.Changed = append(x.r.Changed, e)
+	x.r.Promise = true
+}
+
+// rememberedPerClientMax bounds the ended leases that are remembered for one
+// client, and so the work for its next message.
+const rememberedPerClientMax = 64
+
+// Ended is b after its client lost it, in the status given. A lease that is
+// available is remembered for its last client for Config.RememberFor.
+func (s *Server) Ended(t *lease.Table, b *lease.Binding, now lease.Time, status lease.Status) *lease.Binding {
+	e := *b
+	e.Status, e.StartOfState = status, now
+	e.Preferred, e.Valid, e.T1, e.T2 = 0, 0, 0, 0
+	e.Expires, e.HeldUntil, e.Via = 0, 0, netip.Addr{}
+	if !status.Available() {
+		return &e
+	}
+	e.Expires = now.Add(s.cfg.RememberFor)
+	remembered := 0
+	for o := range t.OfClient(b.Client) {
+		if o.Status.Available() {
+			remembered++
+		}
+	}
+	if remembered >= rememberedPerClientMax {
+		e.Client, e.Expires = "", now
+	}
+	return &e
+}
+
+// giveBack answers a Release or a Decline: Success for the message, NoBinding
+// for each identity association that is not known, nothing about the others
+// (RFC 9915 sections 18.3.7 and 18.3.8).
+func (x *exchange) giveBack() {
+	x.setStatus(statusSuccess, "")
+	x.r.Promise = true
+	for i := range x.m.ias {
+		in := &x.m.ias[i]
+		if x.m.typ == Decline && in.typ == lease.IAPD {
+			continue // section 18.2.8, D-132
+		}
+		active := x.active(in)
+		if len(active) == 0 || !x.excludesFit(in) {
+			out := x.newIA(in)
+			out.status, out.text = statusNoBinding, "this server knows no such lease"
+			continue
+		}
+		for _, b := range active {
+			switch {
+			case !in.lists(b.Prefix): // not named, or somebody else's (D-125)
+			case x.m.typ == Release:
+				x.end(b, true)
+				x.trace(trace.Event{ID: trace.LeaseReleased, Lease: b.Prefix, IAID: b.ID})
+			default:
+				x.decline(b)
+			}
+		}
+	}
+}
+
+// excludesFit reports whether each Prefix Exclude that the client returns is
+// one that it was given (RFC 6603 section 6.2, D-133).
+func (x *exchange) excludesFit(in *requestedIA) bool {
+	for _, l := range in.leases {
+		if l.exclude == nil {
+			continue
+		}
+		e := x.link.excluded(l.prefix)
+		if e.Length == 0 || string(appendExclude(nil, l.prefix.Bits(), e)[optionHeaderLen:]) != string(l.exclude) {
+			return false
+		}
+	}
+	return true
+}
+
+// decline sets an address aside that its client found in use (D-129, D-130).
+// A client that does it too often only gives its leases back, or it would empty
+// the pool (D-134).
+func (x *exchange) decline(b *lease.Binding) {
+	declined := 0
+	for o := range x.t.OfClient(x.client) {
+		if o.Status == lease.Abandoned {
+			declined++
+		}
+	}
+	if limit := x.s.cfg.Limits.DeclinesPerClient; declined >= limit {
+		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.DeclineLimit, N: int64(limit)})
+		x.end(b, true)
+		return
+	}
+	e := x.s.Ended(x.t, b, x.now.Wall, lease.Abandoned)
+	e.Expires = x.now.Wall.Add(x.s.cfg.DeclinedFor)
+	e.LastTransaction = x.now.Wall
+	x.t.Put(e)
+	x.r.Changed = append(x.r.Changed, e)
+	x.trace(trace.Event{ID: trace.AddressDeclined, Lease: b.Prefix, IAID: b.ID})
+}

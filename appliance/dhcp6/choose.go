@@ -1,0 +1,207 @@
+package dhcp6
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"github.com/tandem6/tandem6/failover/lease"
+)
+
+// chooseAddress finds an address in s for a client that has none there: the
+// reserved one, one that it had or was offered, one that it wishes for, or one
+// that only the holder of the key can foresee.
+func (x *exchange) chooseAddress(s *Subnet, in *requestedIA, mine *Reservation) (netip.Prefix, bool) {
+	ia := x.ia(in.typ, in.id)
+	if mine != nil {
+		for _, a := range mine.Addresses {
+			if p := lease.Address(a); s.Prefix.Contains(a) && x.free(p, ia, mine) {
+				return p, true
+			}
+		}
+	}
+	for _, l := range in.leases {
+		if s.Prefix.Contains(l.prefix.Addr()) && x.inPools(l.prefix) && x.free(l.prefix, ia, mine) {
+			return l.prefix, true
+		}
+	}
+	for _, p := range x.link.pools {
+		if p.subnet != s {
+			continue
+		}
+		if c, ok := x.chooseFrom(p, s.Prefix, ia, mine); ok {
+			return c, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// inPools reports whether a lease lies in a pool of this link that gives new leases.
+func (x *exchange) inPools(l netip.Prefix) bool {
+	p, _ := x.s.pools.find(l)
+	return p != nil && p.link == x.link && !p.halted
+}
+
+// fillPrefixes grants the reserved prefixes, or one of the length that fits the
+// client's wish best (RFC 8168 section 3). The wish is not remembered (D-250).
+func (x *exchange) fillPrefixes(in *requestedIA, out *answeredIA, mine *Reservation) {
+	ia := x.ia(in.typ, in.id)
+	if mine != nil {
+		for _, p := range guaFirst(mine.Prefixes) {
+			if x.free(p, ia, mine) && x.room(in.typ) {
+				x.take(out, p)
+			}
+		}
+	}
+	if len(mine.prefixes()) > 0 && out.holds(nil) || !x.room(in.typ) {
+		return
+	}
+	wish := 0
+	for _, l := range in.leases {
+		if specified(l.prefix) && x.inPools(l.prefix) && x.free(l.prefix, ia, mine) {
+			x.take(out, l.prefix) // D-249
+			return
+		}
+		if wish == 0 || !specified(l.prefix) && l.prefix.Bits() != 0 {
+			wish = l.prefix.Bits()
+		}
+	}
+	for _, p := range x.byWish(wish) {
+		if p.prefix.ValidUntil != 0 && p.prefix.ValidUntil <= x.now.Wall {
+			continue
+		}
+		if c, ok := x.chooseFrom(p, p.prefix.Prefix, ia, mine); ok {
+			x.take(out, c)
+			return
+		}
+	}
+}
+
+func (r *Reservation) prefixes() []netip.Prefix {
+	if r == nil {
+		return nil
+	}
+	return r.Prefixes
+}
+
+// guaFirst puts global prefixes before unique local ones (RFC 9818 LPD-9, D-263).
+func guaFirst(ps []netip.Prefix) []netip.Prefix {
+	return slices.SortedStableFunc(slices.Values(ps), func(a, b netip.Prefix) int {
+		switch ula := a.Addr().IsPrivate(); {
+		case ula == b.Addr().IsPrivate():
+			return 0
+		case ula:
+			return 1
+		}
+		return -1
+	})
+}
+
+// byWish orders the prefix pools by a wished length: exactly it, else the next
+// shorter, that is larger, prefixes, else the nearest longer ones (D-247,
+// D-248; a hint is only a preference). Without a wish: as configured.
+func (x *exchange) byWish(length int) []*pool {
+	var pools []*pool
+	for _, p := range x.link.pools {
+		if p.prefix != nil {
+			pools = append(pools, p)
+		}
+	}
+	if length == 0 || len(pools) < 2 {
+		return pools
+	}
+	rank := func(p *pool) int {
+		if p.length <= length {
+			return length - p.length
+		}
+		return 128 + p.length
+	}
+	slices.SortStableFunc(pools, func(a, b *pool) int { return cmp.Compare(rank(a), rank(b)) })
+	return pools
+}
+
+// chooseFrom finds a free lease in a pool.
+func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
+	if p.halted || p.full() {
+		return netip.Prefix{}, false
+	}
+	if c, ok := x.hadBefore(p, ia, mine); ok {
+		return c, true
+	}
+	// Somebody else's remembered lease is second choice: its owner may return.
+	var second netip.Prefix
+	var start uint64
+	for n := range uint32(hashTries) {
+		i := mod(x.pick(prefix, ia, n), p.last)
+		if n == 0 {
+			start = i.lo
+		}
+		c := p.at(i)
+		if !x.free(c, ia, mine) {
+			continue
+		}
+		if x.t.Get(c) == nil {
+			return c, true
+		}
+		if !second.IsValid() {
+			second = c
+		}
+	}
+	if second.IsValid() {
+		return second, true
+	}
+	for i := range p.freeFrom(start) {
+		if c := p.at(i); x.free(c, ia, mine) {
+			return c, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// pick is the n-th number of the client: always the same, unless the link wants
+// addresses that cannot be linked to each other.
+func (x *exchange) pick(prefix netip.Prefix, ia lease.IA, n uint32) [32]byte {
+	if x.link.RandomAddresses {
+		var r [32]byte
+		for i := 0; i < len(r); i += 8 {
+			binary.BigEndian.PutUint64(r[i:], x.s.rnd.Uint64())
+		}
+		return r
+	}
+	return hashID(prefix, ia.Client, ia.ID, n, x.s.key[:])
+}
+
+// hadBefore finds a lease of the pool that was offered to this identity
+// association, that it held, or that the client held under another IAID while
+// it holds none now (routers invent new IAIDs when they start; D-239).
+func (x *exchange) hadBefore(p *pool, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
+	var found netip.Prefix
+	x.s.offers.of(x.now.Mono, ia, func(c netip.Prefix) bool {
+		if _, ok := p.index(c); ok && x.free(c, ia, mine) {
+			found = c
+		}
+		return !found.IsValid()
+	})
+	if found.IsValid() || x.link.RandomAddresses {
+		return found, found.IsValid()
+	}
+	holdsOne := false
+	for b := range x.t.OfClient(ia.Client) {
+		if b.Link != ia.Link || b.Type != ia.Type {
+			continue
+		}
+		if b.Status == lease.Active {
+			holdsOne = true
+			continue
+		}
+		if _, ok := p.index(b.Prefix); !ok || !x.free(b.Prefix, ia, mine) {
+			continue
+		}
+		if b.IA == ia {
+			return b.Prefix, true
+		}
+		found = b.Prefix
+	}
+	return found, found.IsValid() && !holdsOne
+}

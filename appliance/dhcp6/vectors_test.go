@@ -1,0 +1,97 @@
+package dhcp6
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/tandem6/tandem6/failover/lease"
+)
+
+// The example of the checklist's chapter 12: one link, an address and a prefix.
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.NewReplacer(" ", "", "\n", "", "\t", "").Replace(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const (
+	vectorServer = "000100012c3d4e5f020000000001"
+	vectorClient = "00030001020000000002"
+)
+
+func vectorConfig() *Config {
+	return &Config{
+		DeclinedFor: DefaultDeclinedFor, RememberFor: DefaultRememberFor, Limits: DefaultLimits,
+		Links: []Link{{
+			Name: "lan", Interface: "eth0", RapidCommit: true, CreateOnRenew: true,
+			Subnets:     []Subnet{{Prefix: netip.MustParsePrefix("2001:db8:0:1::/64"), Pools: []Range{{netip.MustParseAddr("2001:db8:0:1::"), netip.MustParseAddr("2001:db8:0:1:ffff:ffff:ffff:ffff")}}}},
+			PrefixPools: []PrefixPool{{Prefix: netip.MustParsePrefix("2001:db8:0:10::/60"), Length: 60}},
+			Lifetimes:   Lifetimes{Preferred: 2700, Valid: 5400},
+			Options: []Option{
+				{Code: 23, Data: netip.MustParseAddr("2001:db8:0:1::1").AsSlice()},
+				{Code: 24, Data: []byte("\x04home\x04arpa\x00")},
+			},
+		}},
+	}
+}
+
+func vectorServerWith(t testing.TB, cfg *Config) (*Server, *lease.Table) {
+	key := AddressKey{}
+	for i := range 16 {
+		key[i] = byte(i)
+	}
+	s := New(cfg, lease.DUID(unhex(t, vectorServer)), key, rand.New(rand.NewPCG(1, 2)))
+	s.SetInterfaces([]Interface{{Index: 2, Name: "eth0", Addrs: []netip.Addr{netip.MustParseAddr("2001:db8:0:1::1")}}})
+	table := lease.NewTable()
+	table.Watch(s.Changed)
+	return s, table
+}
+
+func handle(t testing.TB, s *Server, table *lease.Table, wall lease.Time, packet []byte) (*Result, []byte) {
+	t.Helper()
+	r := new(Result)
+	s.Handle(lease.Clock{Wall: wall}, &Packet{
+		Data: packet, Src: netip.MustParseAddrPort("[fe80::aa]:546"), Dst: netip.MustParseAddr("ff02::1:2"), IfIndex: 2,
+	}, table, Alone{}, r)
+	return r, r.Answer.Data
+}
+
+// D-053 to D-055, D-069, D-142: the wire examples, byte for byte.
+func TestWireExamples(t *testing.T) {
+	// The key of the digest's vector has 16 octets; the server's has 32. The
+	// hash covers the key, so only this test uses the shorter one.
+	h := hashID(netip.MustParsePrefix("2001:db8:0:1::/64"), lease.DUID(unhex(t, vectorClient)), 1, 0, unhex(t, "000102030405060708090a0b0c0d0e0f"))
+	all := toU128(netip.MustParseAddr("::ffff:ffff:ffff:ffff"))
+	if got := toU128(netip.MustParseAddr("2001:db8:0:1::")).add(mod(h, all)).addr(); got != netip.MustParseAddr("2001:db8:0:1:8bfb:9d51:8a53:38d5") {
+		t.Errorf("D-242: hashed address %v", got)
+	}
+	if got := toU128(netip.MustParseAddr("2001:db8:0:1::1000")).add(mod(h, u128{0, 0xfff})).addr(); got != netip.MustParseAddr("2001:db8:0:1::18d5") {
+		t.Errorf("D-242: hashed address in a small pool %v", got)
+	}
+
+	cfg := vectorConfig()
+	cfg.Links[0].Reservations = []Reservation{{Client: lease.DUID(unhex(t, vectorClient)), Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:0:1:8bfb:9d51:8a53:38d5")}}}
+	s, table := vectorServerWith(t, cfg)
+	_, got := handle(t, s, table, 1000, unhex(t, `010a0b0c
+		0001000a00030001020000000002 000800020000 00060006001700180052
+		0003000c000000010000000000000000
+		00190029000000010000000000000000001a001900000000000000003c00000000000000000000000000000000`))
+	want := unhex(t, `020a0b0c
+		0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		000300280000000100000546000008700005001820010db8000000018bfb9d518a5338d500000a8c00001518
+		00190029000000010000054600000870001a001900000a8c000015183c20010db8000000100000000000000000
+		0017001020010db8000000010000000000000001 0018000b04686f6d65046172706100`)
+	if hex.EncodeToString(got) != hex.EncodeToString(want) {
+		t.Errorf("Advertise\n got %x\nwant %x", got, want)
+	}
+	if table.Len() != 0 {
+		t.Errorf("D-077: the Advertise left %d bindings", table.Len())
+	}
+}
