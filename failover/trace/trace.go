@@ -53,7 +53,7 @@ const (
 	ClockTrusted    ID = 304 // Text
 	LinkUp          ID = 305 // Link
 	LinkDown        ID = 306 // Link
-	LeaseOutOfPool  ID = 307 // Lease, Link: loaded, but no longer configured
+	LeasesOutOfPool ID = 307 // N: how many
 )
 
 // Event is one thing that happened. Fields that a kind does not use are zero.
@@ -98,7 +98,7 @@ var kinds = map[ID]kind{
 	ClockTrusted:    {"clock_trusted", Info, "The clock is right again ({text})"},
 	LinkUp:          {"link_up", Info, "Serving {link}"},
 	LinkDown:        {"link_down", Warning, "Link {link} is down, its clients cannot be served"},
-	LeaseOutOfPool:  {"lease_out_of_pool", Warning, "Lease {lease} on {link} is in no configured pool; it is kept until it ends, then not given again"},
+	LeasesOutOfPool: {"leases_out_of_pool", Warning, "{n} leases are in no configured pool; they are kept until they end, then not given again"},
 }
 
 // IDs lists every kind in no particular order, for tests and documentation.
