@@ -38,7 +38,8 @@ func (c *clock) read(now lease.Clock) (wall, jump lease.Time) {
 	if !c.started {
 		c.started = true
 		c.trusted = now.Wall >= c.floor
-		c.offset = max(now.Wall, c.floor) - mono
+		// One second on, so that what is on disk is older than all that follows.
+		c.offset = max(now.Wall, c.floor+1) - mono
 		c.boot = c.offset + mono
 		return c.boot, 0
 	}
