@@ -50,7 +50,7 @@ func (x *exchange) start(s *Server, now lease.Clock, p *Packet, m *message, l *l
 // itself: heard directly, or through a relay agent in a switch, which leaves
 // link-address zero (RFC 6221). Behind a router the router keeps the routes.
 func nextHop(p *Packet, m *message, l *link) netip.Addr {
-	a := p.Src.Addr()
+	a := p.Source.Addr()
 	for i := range m.relays {
 		if !m.relays[i].link.IsUnspecified() {
 			return netip.Addr{}

@@ -27,17 +27,17 @@ var RSOODefault = []uint16{65}
 
 // Packet is a received datagram.
 type Packet struct {
-	Data    []byte
-	Src     netip.AddrPort // without zone
-	Dst     netip.Addr
-	IfIndex int // of the interface it came in on
+	Data        []byte
+	Source      netip.AddrPort // without zone
+	Destination netip.Addr
+	IfIndex     int // of the interface it came in on
 }
 
 // Output is a datagram to send.
 type Output struct {
-	Data    []byte
-	Dst     netip.AddrPort // without zone
-	IfIndex int            // of the interface to leave through; 0: by routing
+	Data        []byte
+	Destination netip.AddrPort // without zone
+	IfIndex     int            // of the interface to leave through; 0: by routing
 }
 
 // Interface is one of this box's network interfaces as it is now.
@@ -195,14 +195,14 @@ func (s *Server) admit(now lease.Clock, p *Packet, m *message, policy Policy) (*
 	}
 	if len(m.relays) > 0 {
 		s.stats.Relayed++
-	} else if !p.Dst.IsMulticast() && !s.cfg.AcceptUnicast {
+	} else if !p.Destination.IsMulticast() && !s.cfg.AcceptUnicast {
 		return nil, trace.UnicastClient
 	}
 	l := s.linkOf(p, m)
 	if l == nil {
 		return nil, trace.UnknownLink
 	}
-	if len(m.relays) > 0 && !l.relayAllowed(p.Src.Addr()) {
+	if len(m.relays) > 0 && !l.relayAllowed(p.Source.Addr()) {
 		return l, trace.RelayNotAllowed
 	}
 	if !s.rate.allow(now.Mono, s.rateKey(p, m)) {
@@ -227,7 +227,7 @@ func (s *Server) rateKey(p *Packet, m *message) []byte {
 	if m.clientID != nil {
 		return m.clientID
 	}
-	a := p.Src.Addr().As16()
+	a := p.Source.Addr().As16()
 	return a[:]
 }
 
@@ -249,7 +249,7 @@ func (s *Server) linkOf(p *Packet, m *message) *link {
 
 func (s *Server) drop(p *Packet, m *message, l *link, reason trace.Reason, r *Result) {
 	s.stats.Dropped[reason]++
-	e := trace.Event{ID: trace.PacketDropped, Reason: reason, Msg: uint8(m.typ), Peer: p.Src.Addr(), Client: lease.DUID(m.clientID)}
+	e := trace.Event{ID: trace.PacketDropped, Reason: reason, Msg: uint8(m.typ), Peer: p.Source.Addr(), Client: lease.DUID(m.clientID)}
 	if reason == trace.Denied {
 		e.ID = trace.PolicyRefused
 	}
@@ -265,14 +265,14 @@ func (s *Server) drop(p *Packet, m *message, l *link, reason trace.Reason, r *Re
 // address says where an answer goes (RFC 9915 section 18.3.10): to the client's
 // port on the interface it asked on, or back to the relay.
 func (s *Server) address(p *Packet, m *message, data []byte) Output {
-	o := Output{Data: data, Dst: netip.AddrPortFrom(p.Src.Addr(), ClientPort), IfIndex: p.IfIndex}
+	o := Output{Data: data, Destination: netip.AddrPortFrom(p.Source.Addr(), ClientPort), IfIndex: p.IfIndex}
 	if len(m.relays) > 0 {
 		port := uint16(ServerPort)
 		if m.relays[0].sourcePort != nil {
-			port = p.Src.Port() // RFC 8357 section 5.2
+			port = p.Source.Port() // RFC 8357 section 5.2
 		}
-		o.Dst = netip.AddrPortFrom(p.Src.Addr(), port)
-		if !p.Src.Addr().IsLinkLocalUnicast() {
+		o.Destination = netip.AddrPortFrom(p.Source.Addr(), port)
+		if !p.Source.Addr().IsLinkLocalUnicast() {
 			o.IfIndex = 0
 		}
 	}

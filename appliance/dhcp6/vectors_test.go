@@ -58,7 +58,7 @@ func handle(t testing.TB, s *Server, table *lease.Table, wall lease.Time, packet
 	t.Helper()
 	r := new(Result)
 	s.Handle(lease.Clock{Wall: wall}, &Packet{
-		Data: packet, Src: netip.MustParseAddrPort("[fe80::aa]:546"), Dst: netip.MustParseAddr("ff02::1:2"), IfIndex: 2,
+		Data: packet, Source: netip.MustParseAddrPort("[fe80::aa]:546"), Destination: netip.MustParseAddr("ff02::1:2"), IfIndex: 2,
 	}, table, Alone{}, r)
 	return r, r.Answer.Data
 }

@@ -121,7 +121,7 @@ func (b *box) client(typ dhcp6.MessageType, n byte, leases ...netip.Prefix) *Rec
 	}
 	p = append(append(p, 0, 3, 0, byte(12+len(na)), 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0), na...)
 	p = append(append(p, 0, 25, 0, byte(12+len(pd)), 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0), pd...)
-	return &Received{dhcp6.Packet{Data: p, Src: netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: n}), 546), Dst: netip.MustParseAddr("ff02::1:2"), IfIndex: 2}}
+	return &Received{dhcp6.Packet{Data: p, Source: netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: n}), 546), Destination: netip.MustParseAddr("ff02::1:2"), IfIndex: 2}}
 }
 
 // held lists what client n holds.
