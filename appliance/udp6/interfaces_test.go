@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -213,6 +214,33 @@ func TestServesInterfaceMadeAgain(t *testing.T) {
 	w.check(server.Sync(map[int]Groups{index: both, other.serverIndex(): both}))
 	serves(l)
 	serves(other)
+}
+
+// TestServesInterfaceMovedAwayAndBack: D-002. In another network namespace and back
+// again the interface keeps its index, but not its memberships.
+func TestServesInterfaceMovedAwayAndBack(t *testing.T) {
+	w := newWorld(t)
+	server := w.listenServer()
+	l := w.lan(0, 0)
+	want := map[int]Groups{l.serverIndex(): AllDHCPRelayAgentsAndServers}
+	w.check(server.Sync(want))
+	echo(t, server)
+	c := l.newClient(clientAddr, 546)
+	c.ask(allRelayAgentsAndServers, 547)
+	away := newNamespace(t) // where no other interface has the index
+	defer away.Close()
+	w.check(netns.Set(w.server))
+	awayLinks, err := netlink.NewHandleAt(away)
+	w.check(err)
+	defer awayLinks.Close()
+	w.check(w.serverLinks.LinkSetNsFd(l.server, int(away)))
+	w.check(awayLinks.LinkSetNsFd(w.link(awayLinks, "s0"), int(w.server)))
+	if back := w.link(w.serverLinks, "s0"); back.Attrs().Index != l.serverIndex() {
+		t.Fatalf("the interface came back with index %d, it was %d", back.Attrs().Index, l.serverIndex())
+	}
+	l.up()
+	w.check(server.Sync(want))
+	c.ask(allRelayAgentsAndServers, 547)
 }
 
 // TestServesAfterTooSmallMTU: D-002. With an MTU below 1,280 the kernel takes IPv6
