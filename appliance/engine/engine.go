@@ -51,6 +51,12 @@ type (
 		Ticket uint64
 		Prefix netip.Prefix
 	}
+	// Keep has a named value stored that is not the engine's; its Done carries
+	// the Ticket.
+	Keep struct {
+		Ticket uint64
+		Value  storage.Value
+	}
 	// Reconfigure puts a new, validated configuration in force.
 	Reconfigure struct {
 		DHCP *dhcp6.Config
@@ -62,6 +68,7 @@ func (*Received) event()   {}
 func (Interfaces) event()  {}
 func (Wake) event()        {}
 func (Clear) event()       {}
+func (Keep) event()        {}
 func (Reconfigure) event() {}
 
 // Ready is everything that the world has to do. Steps append to it; a Pipeline
@@ -219,6 +226,9 @@ func (e *Engine) Step(now lease.Clock, event Event, r *Ready) {
 		e.server.SetInterfaces(ev.List)
 	case Clear:
 		e.clear(now, ev)
+	case Keep:
+		e.ready.Commit.Values = append(e.ready.Commit.Values, ev.Value)
+		e.ready.AfterCommit.Done = append(e.ready.AfterCommit.Done, Done{Ticket: ev.Ticket})
 	case Reconfigure:
 		e.reconfigure(ev)
 	case Wake:

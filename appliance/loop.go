@@ -1,0 +1,247 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tandem6/tandem6/appliance/dhcp6"
+	"github.com/tandem6/tandem6/appliance/engine"
+	"github.com/tandem6/tandem6/appliance/udp6"
+	"github.com/tandem6/tandem6/failover/lease"
+)
+
+const (
+	// packetsPerRound bounds the packets between two looks at everything else.
+	packetsPerRound = 64
+	// pendingMax is the number of unwritten changes at which the loop stops
+	// taking packets until the disk has caught up; the socket's ring then drops
+	// the oldest.
+	pendingMax = 4096
+	// ordersMax is how many orders of others may wait for the loop.
+	ordersMax = 64
+)
+
+// loop is the one goroutine that owns the engine. Everybody else sends it
+// orders and reads immutable views.
+type loop struct {
+	engine   *engine.Engine
+	pipeline engine.Pipeline
+	conn     *udp6.Conn
+	writer   *writer
+	journal  *journal
+	routes   *routeQueue
+	orders   chan order
+	clock    func() lease.Clock
+
+	out      engine.Outputs
+	sends    []udp6.Outgoing
+	received engine.Received
+	tickets  map[uint64]func(error) // who waits for a Done
+	ticket   uint64
+
+	commits    uint64
+	commitTook time.Duration // the last one
+}
+
+// order is what another goroutine wants done: an event, or a look.
+type order struct {
+	event func(ticket uint64) engine.Event // nil: only a look
+	done  chan<- error                     // gets the outcome when it is durable, has room for it; nil: nobody asks
+	view  chan<- view                      // for a look, has room for it
+}
+
+// view is what others may know of the loop.
+type view struct {
+	*engine.View
+	commits    uint64
+	commitTook time.Duration
+}
+
+func newLoop(e *engine.Engine, conn *udp6.Conn, w *writer, j *journal, routes *routeQueue, clock func() lease.Clock) *loop {
+	return &loop{
+		engine: e, conn: conn, writer: w, journal: j, routes: routes, clock: clock,
+		orders: make(chan order, ordersMax), tickets: map[uint64]func(error){},
+	}
+}
+
+// run starts the engine and serves until ctx ends. Then what was promised to
+// the disk is still written, and what waited for it sent. started is closed
+// when the first batch is on disk: from then on the server may be announced.
+func (l *loop) run(ctx context.Context, started chan<- struct{}) error {
+	defer close(l.writer.batches)
+	l.engine.Start(l.clock(), l.pipeline.Open())
+	l.advance()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	ready := l.conn.Ready()
+	for {
+		if started != nil && !l.pipeline.Busy() {
+			close(started)
+			started = nil
+		}
+		packets := ready
+		if l.pipeline.Pending() >= pendingMax {
+			packets = nil
+		}
+		l.arm(timer)
+		select {
+		case <-packets:
+			l.takePackets()
+		case c := <-l.writer.done:
+			if err := l.committed(c); err != nil {
+				return err
+			}
+		case o := <-l.orders:
+			l.obey(o)
+		case <-timer.C:
+			l.engine.Step(l.clock(), engine.Wake{}, l.pipeline.Open())
+		case <-ctx.Done():
+			return l.drain()
+		}
+		l.advance()
+	}
+}
+
+// arm sets the timer for the engine's next wish to wake.
+func (l *loop) arm(timer *time.Timer) {
+	at := l.pipeline.Open().WakeAt
+	if at == engine.Never {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(at-l.clock().Mono, 0))
+}
+
+func (l *loop) takePackets() {
+	now := l.clock()
+	for range packetsPerRound {
+		d := l.conn.Next()
+		if d == nil {
+			return
+		}
+		l.received.Packet = dhcp6.Packet{Data: d.Payload, Source: d.Source, Destination: d.Destination, IfIndex: d.IfIndex}
+		l.engine.Step(now, &l.received, l.pipeline.Open())
+	}
+}
+
+// committed releases what waited for the batch that is now on disk.
+func (l *loop) committed(c committed) error {
+	if c.err != nil {
+		return fmt.Errorf("stop serving, the leases cannot be stored: %w", c.err)
+	}
+	l.commits++
+	l.commitTook = c.took
+	l.pipeline.Committed(&l.out)
+	return nil
+}
+
+// advance hands on whatever may leave, and the next batch to an idle writer.
+func (l *loop) advance() {
+	open := l.pipeline.Open()
+	l.journal.record(open.Trace)
+	clear(open.Trace)
+	open.Trace = open.Trace[:0]
+	if batch := l.pipeline.Advance(&l.out); batch != nil {
+		l.writer.batches <- batch // has room: the writer is idle
+	}
+	l.send()
+}
+
+// send carries out the outputs.
+func (l *loop) send() {
+	l.routes.add(l.out.Routes)
+	l.sends = l.sends[:0]
+	for _, p := range l.out.Packets {
+		l.sends = append(l.sends, udp6.Outgoing{Payload: p.Data, Destination: p.Destination, IfIndex: p.IfIndex})
+	}
+	if len(l.sends) > 0 {
+		if _, err := l.conn.Send(l.sends); err != nil {
+			l.journal.sendFailed(err)
+		}
+		clear(l.sends)
+	}
+	for _, d := range l.out.Done {
+		l.tickets[d.Ticket](d.Err)
+		delete(l.tickets, d.Ticket)
+	}
+	l.out.Reset()
+}
+
+func (l *loop) obey(o order) {
+	switch {
+	case o.view != nil:
+		// Shown only when all of it is on disk, like everything else.
+		v := view{l.engine.View(l.clock()), l.commits, l.commitTook}
+		open := l.pipeline.Open()
+		open.AfterCommit.Done = append(open.AfterCommit.Done, engine.Done{Ticket: l.newTicket(func(error) { o.view <- v })})
+	case o.done != nil:
+		ticket := l.newTicket(func(err error) { o.done <- err })
+		l.engine.Step(l.clock(), o.event(ticket), l.pipeline.Open())
+	default:
+		l.engine.Step(l.clock(), o.event(0), l.pipeline.Open())
+	}
+}
+
+func (l *loop) newTicket(f func(error)) uint64 {
+	l.ticket++
+	l.tickets[l.ticket] = f
+	return l.ticket
+}
+
+// drain waits until everything promised is on disk and sent.
+func (l *loop) drain() error {
+	for l.advance(); l.pipeline.Busy(); l.advance() {
+		if err := l.committed(<-l.writer.done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errStopped is what orders get when the loop has ended.
+var errStopped = errors.New("the daemon is stopping")
+
+// do has the engine handle an event and does not wait for it.
+func (l *loop) do(ctx context.Context, e engine.Event) error {
+	return l.order(ctx, order{event: func(uint64) engine.Event { return e }})
+}
+
+// durably has the engine handle an event with a ticket, and returns its outcome
+// when that is on disk.
+func (l *loop) durably(ctx context.Context, event func(ticket uint64) engine.Event) error {
+	done := make(chan error, 1)
+	if err := l.order(ctx, order{event: event, done: done}); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errStopped
+	}
+}
+
+func (l *loop) order(ctx context.Context, o order) error {
+	select {
+	case l.orders <- o:
+		return nil
+	case <-ctx.Done():
+		return errStopped
+	}
+}
+
+// look returns the present state.
+func (l *loop) look(ctx context.Context) (view, error) {
+	answer := make(chan view, 1)
+	if err := l.order(ctx, order{view: answer}); err != nil {
+		return view{}, err
+	}
+	select {
+	case v := <-answer:
+		return v, nil
+	case <-ctx.Done():
+		return view{}, errStopped
+	}
+}

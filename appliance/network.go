@@ -1,0 +1,265 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandem6/tandem6/appliance/dhcp6"
+	"github.com/tandem6/tandem6/appliance/engine"
+	"github.com/tandem6/tandem6/appliance/udp6"
+	"github.com/tandem6/tandem6/netcfg"
+	"github.com/tandem6/tandem6/netcfg/kernel"
+)
+
+const (
+	// settle is for how long changes of the kernel are collected before it is
+	// looked at: one flap of a link is a burst of notifications.
+	settle = 50 * time.Millisecond
+	// reconcileEvery is how often the kernel is compared with what it should be
+	// although nothing was heard of a change.
+	reconcileEvery = 5 * time.Minute
+	// retryMin and retryMax bound the wait after the kernel refused something.
+	retryMin = time.Second
+	retryMax = time.Minute
+	// routeBatchesMax is how many batches of route changes may wait. When there
+	// are more they are dropped, and all routes are compared instead.
+	routeBatchesMax = 256
+)
+
+// routeQueue carries route changes from the event loop to the network task
+// without ever holding the loop up.
+type routeQueue struct {
+	batches  chan []engine.RouteChange
+	overflow chan struct{} // a batch was dropped: compare everything
+}
+
+func newRouteQueue() *routeQueue {
+	return &routeQueue{make(chan []engine.RouteChange, routeBatchesMax), make(chan struct{}, 1)}
+}
+
+func (q *routeQueue) add(changes []engine.RouteChange) {
+	if len(changes) == 0 {
+		return
+	}
+	select {
+	case q.batches <- slices.Clone(changes):
+	default:
+		poke(q.overflow)
+	}
+}
+
+// poke puts a token into a channel with room for one, unless it has one.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// network keeps the kernel as the configuration and the leases want it, and
+// tells everybody else what interfaces there are.
+type network struct {
+	kernel *kernel.Handle
+	conn   *udp6.Conn
+	loop   *loop
+	routes *routeQueue
+	log    *slog.Logger
+
+	settings chan settings // a new configuration
+	changed  chan struct{} // the kernel changed
+	state    atomic.Pointer[networkState]
+
+	want     settings
+	told     []dhcp6.Interface
+	groups   map[int]udp6.Groups
+	problems []string // as last logged
+}
+
+// settings is the part of a configuration that concerns the network.
+type settings struct {
+	desired netcfg.Desired         // without delegations
+	served  map[string]udp6.Groups // by name of the interface
+}
+
+// networkState is the network as it was last seen, for status reports.
+type networkState struct {
+	links    map[string]netcfg.Link
+	routes   map[netip.Prefix]bool // of ours that are installed
+	problems []string
+}
+
+func newNetwork(k *kernel.Handle, conn *udp6.Conn, l *loop, q *routeQueue, log *slog.Logger) *network {
+	n := &network{kernel: k, conn: conn, loop: l, routes: q, log: log,
+		settings: make(chan settings, 1), changed: make(chan struct{}, 1)}
+	n.state.Store(&networkState{})
+	return n
+}
+
+// watch listens to the kernel until ctx ends.
+func (n *network) watch(ctx context.Context) error {
+	err := n.kernel.Watch(ctx, func(kernel.Change) { poke(n.changed) })
+	if err != nil {
+		return fmt.Errorf("watch the network interfaces: %w", err)
+	}
+	return nil
+}
+
+// run keeps the kernel in line until ctx ends. It leaves addresses and routes
+// where they are: a restart of the daemon must not be felt by any client.
+func (n *network) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	retry := retryMin
+	for {
+		select {
+		case n.want = <-n.settings:
+			timer.Reset(0)
+		case <-n.changed:
+			timer.Reset(settle)
+		case <-n.routes.overflow:
+			timer.Reset(0)
+		case changes := <-n.routes.batches:
+			if !n.route(changes) {
+				timer.Reset(retryMin)
+			}
+		case <-timer.C:
+			wait := reconcileEvery
+			if err := n.reconcile(ctx); err != nil {
+				n.log.Error("the network is not as configured; trying again", "error", err, "in", retry)
+				wait, retry = retry, min(2*retry, retryMax)
+			} else {
+				retry = retryMin
+			}
+			timer.Reset(wait)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// route carries out changes as they come from the leases, and reports whether
+// all went well.
+func (n *network) route(changes []engine.RouteChange) bool {
+	ops := make([]netcfg.Op, 0, len(changes))
+	for _, c := range changes {
+		if err := c.Delegation.Validate(); err != nil {
+			n.log.Warn("no route for a delegated prefix", "prefix", c.Delegation.Prefix, "error", err)
+			continue
+		}
+		if c.Add {
+			ops = append(ops, netcfg.RouteAdd{Route: c.Delegation.Route()})
+		} else {
+			ops = append(ops, netcfg.RouteDel{Route: c.Delegation.Route()})
+		}
+	}
+	errs := n.kernel.Apply(ops)
+	for _, err := range errs {
+		n.log.Warn("route not changed; trying again", "error", err)
+	}
+	return len(errs) == 0
+}
+
+// reconcile compares the kernel with what it should be and mends it.
+func (n *network) reconcile(ctx context.Context) error {
+	v, err := n.loop.look(ctx)
+	if err != nil {
+		return nil // stopping
+	}
+	observed, err := n.kernel.Observe()
+	if err != nil {
+		return fmt.Errorf("read the network configuration: %w", err)
+	}
+	desired := n.want.desired
+	desired.Delegations = slices.Collect(v.Delegations())
+	plan := netcfg.Plan(desired, observed)
+	errs := n.kernel.Apply(plan.Ops)
+	if len(plan.Ops) > 0 {
+		if observed, err = n.kernel.Observe(); err != nil {
+			return fmt.Errorf("read the network configuration: %w", err)
+		}
+	}
+	n.report(plan, observed)
+	if err := n.tell(ctx, observed); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("%d of %d steps failed, the first: %w", len(errs), len(plan.Ops), errs[0])
+	}
+	return nil
+}
+
+// report logs what needs a person, once, and keeps what status reports show.
+func (n *network) report(plan netcfg.Changes, observed netcfg.Observed) {
+	for _, op := range plan.Ops {
+		n.log.Info("network: " + op.String())
+	}
+	var problems []string
+	for _, c := range plan.Conflicts {
+		problems = append(problems, c.String())
+	}
+	for _, p := range plan.Pending {
+		problems = append(problems, p.String())
+	}
+	for _, p := range problems {
+		if !slices.Contains(n.problems, p) {
+			n.log.Warn("network: " + p)
+		}
+	}
+	n.problems = problems
+	s := &networkState{links: map[string]netcfg.Link{}, routes: map[netip.Prefix]bool{}, problems: problems}
+	for _, l := range observed.Links {
+		s.links[l.Name] = l
+	}
+	for _, r := range observed.Routes {
+		if r.Protocol == netcfg.Protocol && r.Type == netcfg.Unicast {
+			s.routes[r.To] = true
+		}
+	}
+	n.state.Store(s)
+}
+
+// tell passes on what interfaces there are: to the socket, which joins groups
+// on those that are served, and to the engine.
+func (n *network) tell(ctx context.Context, observed netcfg.Observed) error {
+	own := map[string][]netip.Addr{}
+	for _, a := range observed.Addresses {
+		own[a.Interface] = append(own[a.Interface], a.Prefix.Addr())
+	}
+	var list []dhcp6.Interface
+	groups := map[int]udp6.Groups{}
+	for _, l := range observed.Links {
+		list = append(list, dhcp6.Interface{Index: l.Index, Name: l.Name, Addrs: own[l.Name]})
+		if g, ok := n.want.served[l.Name]; ok && l.Up {
+			groups[l.Index] = g
+		}
+	}
+	slices.SortFunc(list, func(a, b dhcp6.Interface) int { return a.Index - b.Index })
+	if !slices.EqualFunc(list, n.told, func(a, b dhcp6.Interface) bool {
+		return a.Index == b.Index && a.Name == b.Name && slices.Equal(a.Addrs, b.Addrs)
+	}) {
+		if err := n.loop.do(ctx, engine.Interfaces{List: list}); err != nil {
+			return nil // stopping
+		}
+		n.told = list
+	}
+	if !maps.Equal(groups, n.groups) {
+		var names []string
+		for _, i := range list {
+			if _, ok := groups[i.Index]; ok {
+				names = append(names, i.Name)
+			}
+		}
+		n.log.Info("serving DHCPv6", "interfaces", names)
+		n.groups = groups
+	}
+	if err := n.conn.Sync(groups); err != nil {
+		return fmt.Errorf("join the DHCPv6 groups: %w", err)
+	}
+	return nil
+}

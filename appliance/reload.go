@@ -1,0 +1,79 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/tandem6/tandem6/appliance/config"
+	"github.com/tandem6/tandem6/appliance/engine"
+	"github.com/tandem6/tandem6/appliance/udp6"
+	"github.com/tandem6/tandem6/failover/trace"
+)
+
+// Reload reads the configuration file again. A bad one changes nothing and is
+// reported (in the log, and in the status until a good one comes).
+func (d *Daemon) Reload(ctx context.Context) error {
+	in, err := d.reread()
+	if err == nil {
+		err = d.apply(ctx, in)
+	}
+	if err != nil {
+		text := err.Error()
+		d.lastProblem.Store(&text)
+		d.journal.record([]trace.Event{{ID: trace.ConfigRefused, Text: text}})
+	}
+	return err
+}
+
+func (d *Daemon) reread() (*inForce, error) {
+	file := d.options.ConfigFile
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	cfg, problems := config.Parse(file, text)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	return &inForce{config: cfg, text: text, at: time.Now()}, nil
+}
+
+// apply puts a configuration in force everywhere.
+func (d *Daemon) apply(ctx context.Context, in *inForce) error {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	if err := d.router.Update(advertisements(in.config, d.loop.clock())); err != nil {
+		return err
+	}
+	old := d.inForce.Load()
+	err := d.loop.do(ctx, engine.Reconfigure{DHCP: &in.config.Server, Text: config.Diff(old.config, in.config)})
+	if err != nil {
+		return err
+	}
+	d.inForce.Store(in)
+	d.lastProblem.Store(nil)
+	select {
+	case <-d.network.settings: // one that nobody has seen yet
+	default:
+	}
+	d.network.settings <- networkSettings(in.config)
+	return nil
+}
+
+// networkSettings is what of a configuration concerns the kernel and the socket.
+func networkSettings(cfg *config.Config) settings {
+	s := settings{desired: cfg.Network, served: map[string]udp6.Groups{}}
+	for i := range cfg.Server.Links {
+		l := &cfg.Server.Links[i]
+		if l.Interface == "" {
+			continue
+		}
+		s.served[l.Interface] |= udp6.AllDHCPRelayAgentsAndServers
+		if len(l.RelayFrom) > 0 {
+			s.served[l.Interface] |= udp6.AllDHCPServers
+		}
+	}
+	return s
+}
