@@ -19,6 +19,10 @@ const (
 	// taking packets until the disk has caught up; the socket's ring then drops
 	// the oldest.
 	pendingMax = 4096
+	// commitSpacing is the least time between two commits while there is a lot
+	// to store: a client does not feel it, and the flash and the processor are
+	// spared three commits in four. The first commit after a rest is not delayed.
+	commitSpacing = 2 * time.Millisecond
 	// ordersMax is how many orders of others may wait for the loop.
 	ordersMax = 64
 )
@@ -40,9 +44,12 @@ type loop struct {
 	received engine.Received
 	tickets  map[uint64]func(error) // who waits for a Done
 	ticket   uint64
+	stopping bool
 
 	commits    uint64
 	commitTook time.Duration // the last one
+	committing time.Time     // when the last one was begun
+	spacing    *time.Timer   // runs while the next one is put off
 }
 
 // order is what another goroutine wants done: an event, or a look.
@@ -62,7 +69,7 @@ type view struct {
 func newLoop(e *engine.Engine, conn *udp6.Conn, w *writer, j *journal, routes *routeQueue, clock func() lease.Clock) *loop {
 	return &loop{
 		engine: e, conn: conn, writer: w, journal: j, routes: routes, clock: clock,
-		orders: make(chan order, ordersMax), tickets: map[uint64]func(error){},
+		orders: make(chan order, ordersMax), tickets: map[uint64]func(error){}, spacing: time.NewTimer(0),
 	}
 }
 
@@ -75,6 +82,7 @@ func (l *loop) run(ctx context.Context, started chan<- struct{}) error {
 	l.advance()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	defer l.spacing.Stop()
 	ready := l.conn.Ready()
 	for {
 		if started != nil && !l.pipeline.Busy() {
@@ -95,6 +103,7 @@ func (l *loop) run(ctx context.Context, started chan<- struct{}) error {
 			}
 		case o := <-l.orders:
 			l.obey(o)
+		case <-l.spacing.C:
 		case <-timer.C:
 			l.engine.Step(l.clock(), engine.Wake{}, l.pipeline.Open())
 		case <-ctx.Done():
@@ -143,10 +152,28 @@ func (l *loop) advance() {
 	l.journal.record(open.Trace)
 	clear(open.Trace)
 	open.Trace = open.Trace[:0]
-	if batch := l.pipeline.Advance(&l.out); batch != nil {
-		l.writer.batches <- batch // has room: the writer is idle
+	if !l.putOff() {
+		if batch := l.pipeline.Advance(&l.out); batch != nil {
+			l.committing = time.Now()
+			l.writer.batches <- batch // has room: the writer is idle
+		}
 	}
+	l.pipeline.TakeNow(&l.out)
 	l.send()
+}
+
+// putOff reports whether the next commit waits for more to store, and sets the
+// timer for its end.
+func (l *loop) putOff() bool {
+	if l.pipeline.Busy() || l.pipeline.Pending() == 0 || l.stopping {
+		return false
+	}
+	wait := commitSpacing - time.Since(l.committing)
+	if wait <= 0 {
+		return false
+	}
+	l.spacing.Reset(wait)
+	return true
 }
 
 // send carries out the outputs.
@@ -192,6 +219,7 @@ func (l *loop) newTicket(f func(error)) uint64 {
 
 // drain waits until everything promised is on disk and sent.
 func (l *loop) drain() error {
+	l.stopping = true
 	for l.advance(); l.pipeline.Busy(); l.advance() {
 		if err := l.committed(<-l.writer.done); err != nil {
 			return err

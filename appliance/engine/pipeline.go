@@ -18,11 +18,16 @@ func (p *Pipeline) Open() *Ready { return &p.open }
 // Busy reports whether a batch is with the writer.
 func (p *Pipeline) Busy() bool { return p.busy }
 
+// TakeNow gives out what promises nothing.
+func (p *Pipeline) TakeNow(out *Outputs) {
+	out.append(&p.open.Now)
+	p.open.Now.reset()
+}
+
 // Advance returns what may leave now, and the next batch for the writer or nil.
 // Both stay valid until the next call of Advance, the batch until Committed.
 func (p *Pipeline) Advance(out *Outputs) (batch *storage.Batch) {
-	out.append(&p.open.Now)
-	p.open.Now.reset()
+	p.TakeNow(out)
 	if p.busy {
 		return nil
 	}
