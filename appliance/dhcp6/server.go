@@ -123,6 +123,9 @@ func (s *Server) configure(cfg *Config) {
 	s.SetInterfaces(s.interfaces)
 }
 
+// SetAddressKey changes the secret behind the choice of addresses.
+func (s *Server) SetAddressKey(key AddressKey) { s.key = key }
+
 // SetInterfaces tells the server about this box's interfaces.
 func (s *Server) SetInterfaces(ifs []Interface) {
 	s.interfaces = ifs

@@ -57,6 +57,13 @@ type (
 		Ticket uint64
 		Value  storage.Value
 	}
+	// SetAddressKey changes the secret behind the choice of addresses (D-243):
+	// clients keep what they have, new ones get addresses by the new key. Its
+	// Done carries the Ticket.
+	SetAddressKey struct {
+		Ticket uint64
+		Key    dhcp6.AddressKey
+	}
 	// Reconfigure puts a new, validated configuration in force.
 	Reconfigure struct {
 		DHCP *dhcp6.Config
@@ -64,12 +71,13 @@ type (
 	}
 )
 
-func (*Received) event()   {}
-func (Interfaces) event()  {}
-func (Wake) event()        {}
-func (Clear) event()       {}
-func (Keep) event()        {}
-func (Reconfigure) event() {}
+func (*Received) event()     {}
+func (Interfaces) event()    {}
+func (Wake) event()          {}
+func (Clear) event()         {}
+func (Keep) event()          {}
+func (SetAddressKey) event() {}
+func (Reconfigure) event()   {}
 
 // Ready is everything that the world has to do. Steps append to it; a Pipeline
 // keeps the order between disk and network.
@@ -228,6 +236,11 @@ func (e *Engine) Step(now lease.Clock, event Event, r *Ready) {
 		e.clear(now, ev)
 	case Keep:
 		e.ready.Commit.Values = append(e.ready.Commit.Values, ev.Value)
+		e.ready.AfterCommit.Done = append(e.ready.AfterCommit.Done, Done{Ticket: ev.Ticket})
+	case SetAddressKey:
+		e.key = ev.Key
+		e.server.SetAddressKey(ev.Key)
+		e.ready.Commit.Set(storage.AddressKey, slices.Clone(ev.Key[:]))
 		e.ready.AfterCommit.Done = append(e.ready.AfterCommit.Done, Done{Ticket: ev.Ticket})
 	case Reconfigure:
 		e.reconfigure(ev)

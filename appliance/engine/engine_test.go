@@ -222,6 +222,15 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 	if b.e.id != id || b.e.key != key {
 		t.Errorf("after a restart: DUID %v, key %s", b.e.id, hex.EncodeToString(b.e.key[:]))
 	}
+	// D-243: the operator can see the key and change it.
+	r := b.step(SetAddressKey{Ticket: 3, Key: dhcp6.AddressKey{1, 2, 3}})
+	if len(r.AfterCommit.Done) != 1 || r.AfterCommit.Done[0].Ticket != 3 {
+		t.Errorf("Done %+v", r.AfterCommit.Done)
+	}
+	b.boot()
+	if got := b.e.View(b.now).AddressKey; got != (dhcp6.AddressKey{1, 2, 3}) {
+		t.Errorf("after a restart the key is %x", got)
+	}
 	for _, v := range []storage.Value{{Name: storage.ServerDUID, Data: []byte{1}}, {Name: storage.AddressKey, Data: []byte{1}}, {Name: storage.TimeFloor, Data: []byte{1}}} {
 		if err := b.e.LoadValue(v); err == nil {
 			t.Errorf("LoadValue(%v) took it", v)

@@ -14,6 +14,7 @@ type View struct {
 	At           lease.Clock
 	ClockTrusted bool
 	ServerID     lease.DUID
+	AddressKey   dhcp6.AddressKey
 	Leases       *lease.Snapshot
 	Pools        []dhcp6.PoolUse
 	Stats        dhcp6.Stats
@@ -25,7 +26,7 @@ type View struct {
 func (e *Engine) View(now lease.Clock) *View {
 	now.Wall = max(e.clock.offset+lease.Time(now.Mono/1e9), e.clock.boot)
 	return &View{
-		At: now, ClockTrusted: e.clock.trusted, ServerID: e.id,
+		At: now, ClockTrusted: e.clock.trusted, ServerID: e.id, AddressKey: e.key,
 		Leases: e.table.Snapshot(), Pools: e.server.Pools(), Stats: *e.server.Stats(),
 		interfaces: e.interfaces,
 	}
