@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SOCK", filepath.Join(env.WorkDir, "s"))
+			env.Setenv("ESCAPE", "\x1b[2J")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
