@@ -404,6 +404,18 @@ func Custom(code uint16, data []byte) (Option, error) {
 	return Option{Code: code, Data: slices.Clone(data)}, nil
 }
 
+// CheckRelaySupplied reports why a relay may not supply an option of that code
+// (RFC 6422 section 6): the server itself, the protocol or another relay decides it.
+func CheckRelaySupplied(code uint16) error {
+	if why := governed(code); why != "" && why != hasKey {
+		return badOption("a code that "+why, "option code %d", code)
+	}
+	return nil
+}
+
+// hasKey is the reason that only Custom minds.
+const hasKey = "has no key of its own"
+
 // governed says what kind of code is wanted when code is not for Custom: RFC
 // 9915 section 21.7 lists what no client can request.
 func governed(code uint16) (allowed string) {
@@ -417,7 +429,7 @@ func governed(code uint16) (allowed string) {
 	case optRefreshTime, optSolMaxRT, optInfMaxRT, optVendor, optSIPDomains, optSIPServers, optDNSServers, optDomainSearch, optSNTPServers,
 		optPOSIXTimezone, optTZDBTimezone, optNTPServer, optBootFileURL, optBootFileParams, optAFTRName, optCaptivePortal,
 		optEncryptedDNS, optRegisteredDomain, optForwardDistManager, optReverseDistManager:
-		return "has no key of its own"
+		return hasKey
 	case optRemoteID, 38, optERO, 53, optRSOO, optClientLinkLayer, optRelaySourcePort: // relays only
 		return "is not a relay's"
 	case 44, 45, 46, 47, 48, 100, 101, 102: // RFC 5007, RFC 7653

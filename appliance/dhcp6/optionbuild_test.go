@@ -274,6 +274,21 @@ func TestCustomCodes(t *testing.T) {
 	}
 }
 
+// TestCheckRelaySupplied: what has a key may come from a relay where the operator
+// allows it, what the server decides may not.
+func TestCheckRelaySupplied(t *testing.T) {
+	for _, code := range []uint16{23, 24, 65, 65001} {
+		if err := CheckRelaySupplied(code); err != nil {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+	for _, code := range []uint16{0, 1, 3, 9, 14, 39, 67, 79, 120, 148} {
+		if err := CheckRelaySupplied(code); err == nil {
+			t.Errorf("%d is allowed", code)
+		}
+	}
+}
+
 func TestSortOptions(t *testing.T) {
 	options := []Option{{Code: 56, Data: []byte("a")}, {Code: 23}, {Code: 56, Data: []byte("b")}, {Code: 17}, {Code: 56, Data: []byte("c")}}
 	SortOptions(options)
