@@ -309,7 +309,7 @@ func (x *exchange) room(typ lease.IAType) bool {
 func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
 	b := x.t.Get(p)
 	switch {
-	case b == nil && x.t.Len() >= x.s.cfg.Limits.Leases:
+	case b == nil && x.s.full(x.t):
 		return false
 	case b != nil && (b.Status == lease.Active || b.Status == lease.Abandoned):
 		return false
@@ -392,6 +392,16 @@ func (x *exchange) end(b *lease.Binding, released bool) {
 // client, and so the work for its next message.
 const rememberedPerClientMax = 64
 
+// rememberedShare bounds the ended leases that are remembered in all, as a part
+// of Limits.Leases. They do not count against that limit: former clients must
+// not keep new ones out.
+const rememberedShare = 4
+
+// full reports whether no lease can be added to the table.
+func (s *Server) full(t *lease.Table) bool {
+	return t.Len()-t.Count(lease.Free)-t.Count(lease.FreeBackup) >= s.cfg.Limits.Leases
+}
+
 // Ended is b after its client lost it, in the status given. A lease that is
 // available is remembered for its last client for Config.RememberFor.
 func (s *Server) Ended(t *lease.Table, b *lease.Binding, now lease.Time, status lease.Status) *lease.Binding {
@@ -409,7 +419,7 @@ func (s *Server) Ended(t *lease.Table, b *lease.Binding, now lease.Time, status 
 			remembered++
 		}
 	}
-	if remembered >= rememberedPerClientMax {
+	if remembered >= rememberedPerClientMax || t.Count(lease.Free) >= s.cfg.Limits.Leases/rememberedShare {
 		e.Client, e.Expires = "", now
 	}
 	return &e

@@ -31,7 +31,7 @@ type Limits struct {
 	PrefixesPerClient          int // delegated prefixes of one DUID on one link (RFC 8987 G-5)
 	DeclinesPerClient          int // addresses of one DUID in quarantine at a time
 	MessagesPerSecondPerClient int // answered per DUID
-	Leases                     int // bindings in all
+	Leases                     int // in all, but for those that are only remembered
 }
 
 // DefaultLimits fit a branch router; every one can be configured.
