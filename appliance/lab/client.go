@@ -26,11 +26,11 @@ type Client struct {
 	start func(t T, h *Host, iface string) *Process
 }
 
-// Start runs the client on an interface of a host, as a machine would at boot.
+// Start runs the client on an interface of a host, as a machine would at boot. It has what an earlier run left in /var/lib.
 func (c Client) Start(t T, h *Host, iface string) *Process {
 	t.Helper()
 	Need(t, c.Programs...)
-	if c.Downstream != "" {
+	if _, err := h.Try("ip", "link", "show", c.Downstream); c.Downstream != "" && err != nil {
 		Cable(t, h, c.Downstream, h, c.Downstream+"-peer") // the other end makes it a link with a carrier
 	}
 	return c.start(t, h, iface)

@@ -19,13 +19,28 @@ const clientTime = 60 * time.Second
 // seconds of liberty with its timers, and goes straight to Rebind when both are over.
 var shortLived = lab.Settings{PreferredSeconds: 20, ValidSeconds: 120, RenewSeconds: 4, RebindSeconds: 15}
 
-// TestClients has every client get, renew, rebind after the server was killed, and release its leases on the server's own link.
+// TestClients has every client get, renew, rebind after the server was killed, find again after its own reboot, and release its
+// leases on the server's own link. With [audit] on all packets it shows
+//   - D-001, D-004, D-006, D-008: where answers come from and go to;
+//   - D-011, D-012, D-085, D-177: what no answer holds;
+//   - D-053, D-054, D-055: transaction-id, Server and Client Identifier;
+//   - D-057, D-058, D-340: one server DUID, also after SIGKILL and restart;
+//   - D-066, D-155: each IA that was asked for is in the answer;
+//   - D-075, D-088: the Reply holds what the Advertise offered;
+//   - D-095, D-111, D-122, D-143: T1 and T2 are the same in all IAs, and in order;
+//   - D-101, D-103, D-123: dhclient's Confirm and its Rebind of a prefix after a reboot;
+//   - D-105, D-115, D-150: leases extended by Renew, and by Rebind after SIGKILL;
+//   - D-069, D-156, D-159: the DNS server that the client asked for, in every answer;
+//   - D-124, D-126, D-128: the Release;
+//   - D-237, D-246: addresses and prefixes out of the link's pools.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	testClients(t, lab.NewNetwork)
 }
 
-// TestClientsRelayed is TestClients with ISC dhcrelay between clients and server.
+// TestClientsRelayed is TestClients with ISC dhcrelay between clients and server. Beside what TestClients shows, [audit] finds
+//   - D-005, D-009: answers go to the relay's address, port 547;
+//   - D-214, D-215, D-218: they return through the relay with all that it put there, its Interface-ID among it.
 func TestClientsRelayed(t *testing.T) {
 	t.Parallel()
 	lab.Need(t, "dhcrelay")
@@ -78,6 +93,12 @@ func testClient(t *testing.T, n *lab.Network, c lab.Client) {
 		} else {
 			expectSame(t, capture, mark, held, dhcpv6.MessageTypeRebind)
 		}
+	}) && t.Run("reboot", func(t *testing.T) {
+		process.Kill()
+		n.Client.Run(t, "ip", "-6", "address", "flush", "scope", "global")
+		mark := capture.Mark(t)
+		process = c.Start(t, n.Client, "eth0")
+		expectBack(t, capture, mark, held)
 	})
 	if ok && c.Release != nil {
 		t.Run("release", func(t *testing.T) {
@@ -176,6 +197,28 @@ func expectSame(t *testing.T, capture *lab.Capture, from int, held []lab.Lease, 
 	if !done || len(got) != len(held) {
 		t.Errorf("held %v\nsent %v\n got %v\nwant the same leases in Replies to %v", held, requests, replies, kinds)
 	}
+}
+
+// expectBack waits until a client that has rebooted has its leases again: in a Reply to Request or Rebind, or because Confirm told it
+// that they still fit. Only clients without a prefix use Confirm (RFC 9915 section 18.2.3).
+func expectBack(t *testing.T, capture *lab.Capture, from int, held []lab.Lease) {
+	t.Helper()
+	lab.Eventually(t, clientTime, "the client has its leases again", func() bool {
+		back := 0
+		_, replies := exchanges(t, capture, from, dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRebind)
+		for _, l := range held {
+			if slices.ContainsFunc(replies, func(p lab.Packet) bool { return slices.Contains(lab.Leases(p.Message), l) }) {
+				back++
+			}
+		}
+		requests, replies := exchanges(t, capture, from, dhcpv6.MessageTypeConfirm)
+		for i, reply := range replies {
+			if lab.Status(reply.Message) == 0 {
+				back += len(lab.Leases(requests[i].Message))
+			}
+		}
+		return back == len(held)
+	})
 }
 
 // expectLease checks that the server knows of a lease.

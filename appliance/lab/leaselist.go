@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -73,22 +74,26 @@ func parseKeaLeases(text string, now time.Time) ([]Lease, error) {
 	return list, nil
 }
 
-// parseTandem6Leases reads what "tandem6 leases --json" prints, as an operator's script would.
+// parseTandem6Leases reads what "tandem6 leases --json" prints, an object for each lease, as an operator's script would.
 func parseTandem6Leases(text string) ([]Lease, error) {
-	var entries []struct {
-		Prefix    string `json:"prefix"`
-		Type      string `json:"type"`
-		Client    string `json:"client"`
-		IAID      uint32 `json:"iaid"`
-		Status    string `json:"status"`
-		Preferred uint32 `json:"preferred-s"`
-		Valid     uint32 `json:"valid-s"`
-	}
-	if err := json.Unmarshal([]byte(text), &entries); err != nil {
-		return nil, fmt.Errorf("tandem6 leases --json: %w", err)
-	}
 	var list []Lease
-	for _, e := range entries {
+	for decoder := json.NewDecoder(strings.NewReader(text)); ; {
+		var e struct {
+			Prefix    string `json:"prefix"`
+			Type      string `json:"type"`
+			Client    string `json:"client"`
+			IAID      uint32 `json:"iaid"`
+			Status    string `json:"status"`
+			Preferred uint32 `json:"preferred-s"`
+			Valid     uint32 `json:"valid-s"`
+		}
+		err := decoder.Decode(&e)
+		if err == io.EOF {
+			return list, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tandem6 leases --json: %w", err)
+		}
 		if e.Status != "ACTIVE" {
 			continue
 		}
@@ -104,5 +109,4 @@ func parseTandem6Leases(text string) ([]Lease, error) {
 			Preferred: time.Duration(e.Preferred) * time.Second, Valid: time.Duration(e.Valid) * time.Second,
 		})
 	}
-	return list, nil
 }

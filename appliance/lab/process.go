@@ -158,6 +158,33 @@ func MemoryKiB(pid int) (now, peak int, err error) {
 	return now, peak, nil
 }
 
+// MachineCPUTime returns the processor time that everything on the machine has used since it started, other than waiting.
+func MachineCPUTime() (time.Duration, error) {
+	const path = "/proc/stat"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	// cpu user nice system idle iowait irq softirq steal ... (proc(5))
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("%s: cannot be understood: %q", path, line)
+	}
+	var busy int
+	for _, i := range []int{1, 2, 3, 6, 7, 8} {
+		ticks, err := strconv.Atoi(fields[i])
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		busy += ticks
+	}
+	return time.Duration(busy) * tick, nil
+}
+
+// tick is the unit of processor times: USER_HZ is 100 on every architecture that Go supports.
+const tick = time.Second / 100
+
 // CPUTime returns the processor time, user and system, that a process has used.
 func CPUTime(pid int) (time.Duration, error) {
 	path := fmt.Sprintf("/proc/%d/stat", pid)
@@ -176,6 +203,5 @@ func CPUTime(pid int) (time.Duration, error) {
 	if err := errors.Join(errUser, errSystem); err != nil {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
-	const tick = time.Second / 100 // USER_HZ is 100 on every architecture Go supports
 	return time.Duration(user+system) * tick, nil
 }
