@@ -255,8 +255,8 @@ func (a *Advertiser) effective() Config {
 	return c
 }
 
-// Remembered is what to store for New after a reboot: all that c advertises, and
-// what is being withdrawn.
+// Remembered is what to store for New after a reboot, sorted by prefix: all that
+// is configured, and what is being withdrawn.
 func (a *Advertiser) Remembered(now time.Duration) []AdvertisedPrefix {
 	return a.known.remembered(now, a.config)
 }

@@ -246,6 +246,61 @@ func TestSolicitedBySomebodyOdd(t *testing.T) {
 	}
 }
 
+// Who asks again soon after its answer did not get it: now everybody is told.
+func TestSolicitedAgain(t *testing.T) {
+	l := newLink(t, testConfig(), 1)
+	l.run(time.Minute, 0)
+	l.sent = nil
+	l.Solicited(l.now, host(1))
+	l.Solicited(l.now, host(1)) // before the answer: no second one
+	l.run(MaxRADelay, 0)
+	l.Solicited(l.now, host(1))
+	l.run(MaxRADelay, 0)
+	if len(l.sent) != 2 || l.sent[0].To != host(1).Source || l.sent[1].To != allNodes {
+		t.Errorf("sent %v", l.sent)
+	}
+}
+
+// What everybody is told no host needs to be told alone.
+func TestMulticastAnswersAll(t *testing.T) {
+	for seed := range uint64(20) {
+		l := newLink(t, testConfig(), seed)
+		l.run(time.Minute, 0)
+		l.sent = nil
+		l.Solicited(l.now, host(1))
+		l.Solicited(l.now, host(2))
+		l.next = l.now
+		l.run(2*time.Second, 0)
+		if len(l.sent) != 1 || l.sent[0].To != allNodes {
+			t.Fatalf("sent %v", l.sent)
+		}
+	}
+}
+
+// The delay is that of the first solicitation; many of them do not shorten it
+// (RFC 4861 section 6.2.6).
+func TestManySolicitationsKeepDelay(t *testing.T) {
+	var sum time.Duration
+	const runs = 200
+	for seed := range uint64(runs) {
+		l := newLink(t, testConfig(), seed)
+		l.run(time.Minute, 0)
+		l.sent = nil
+		asked := l.now
+		for range 100 {
+			l.Solicited(l.now, unspecified)
+		}
+		l.run(time.Second, 0)
+		if len(l.sent) != 1 {
+			t.Fatalf("sent %v", l.sent)
+		}
+		sum += l.sent[0].at - asked
+	}
+	if mean := sum / runs; mean < 200*time.Millisecond || mean > 300*time.Millisecond {
+		t.Errorf("mean delay %s", mean)
+	}
+}
+
 // Many questions, few answers: a flood of solicitations, each from another host,
 // costs a bounded number of messages and places (D-333).
 func TestSolicitationFlood(t *testing.T) {
@@ -300,6 +355,7 @@ func TestStop(t *testing.T) {
 	if l.Next() > l.now+MinDelayBetweenRAs || l.Stopped() {
 		t.Errorf("next in %s, stopped %t", l.Next()-l.now, l.Stopped())
 	}
+	l.run(time.Second, 0) // the first is sent
 	l.Solicited(l.now, host(2))
 	l.Solicited(l.now, unspecified)
 	l.run(24*time.Hour, 0)
@@ -347,13 +403,16 @@ func TestConfigIsCopied(t *testing.T) {
 	c := testConfig()
 	l := newLink(t, c, 1)
 	c.Prefixes[0].Prefix = ula
+	if got := l.Remembered(l.now); len(got) != 1 || got[0].Prefix != global {
+		t.Errorf("after New: advertised %v", got)
+	}
 	d := testConfig()
 	d.MTU = 1500
 	mustReconfigure(t, l, d)
 	d.Prefixes[0].Prefix = ula
 	l.run(time.Second, 0)
 	if got := l.Remembered(l.now); len(got) != 1 || got[0].Prefix != global {
-		t.Errorf("advertised %v", got)
+		t.Errorf("after Reconfigure: advertised %v", got)
 	}
 }
 

@@ -35,7 +35,8 @@ const (
 	globalOption = "03 04 40 80 00001518 00000a8c 00000000 20010db8000000010000000000000000"
 )
 
-// D-313 (what the message holds), D-314 to D-317, D-319 to D-330, D-336.
+// What the message holds: D-314, D-315, D-316, D-317, D-319, D-320, D-321, D-322,
+// D-323, D-324, D-325, D-327, D-328, D-330, D-336.
 func TestBuild(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -110,8 +111,8 @@ func TestBuild(t *testing.T) {
 				"03 04 40 80 0000012b 00000095 00000000 20010db8000000010000000000000000",
 		},
 		{
-			name: "a delegation that ended: no default router either (D-320, D-323)",
-			now:  401 * time.Second,
+			name: "a delegation in its last second: no default router either (D-320, D-323)",
+			now:  399*time.Second + 1,
 			change: func(c *Config) {
 				c.Prefixes[0].PreferredUntil, c.Prefixes[0].ValidUntil = 250*time.Second, 400*time.Second
 			},
@@ -232,6 +233,7 @@ func TestBuildDNSLifetime(t *testing.T) {
 		{nil, ValidLimit},
 		{[]Prefix{ending}, 200 * time.Second},
 		{[]Prefix{ending, later}, 800 * time.Second},
+		{[]Prefix{later, ending}, 800 * time.Second},
 		{[]Prefix{ending, DefaultPrefix(ula)}, ValidLimit},
 	}
 	for _, tt := range tests {

@@ -145,8 +145,8 @@ func (m *memory) withdrawn(c Config) Withdrawn {
 	return w
 }
 
-// remembered is what a reboot must not forget: what c advertises, whether it was
-// sent yet or not, and then what is being withdrawn.
+// remembered is what a reboot must not forget, sorted: what c advertises, whether
+// it was sent yet or not, and what is being withdrawn.
 func (m *memory) remembered(now time.Duration, c Config) []AdvertisedPrefix {
 	var list []AdvertisedPrefix
 	for _, p := range c.Prefixes {
@@ -163,6 +163,7 @@ func (m *memory) remembered(now time.Duration, c Config) []AdvertisedPrefix {
 			list = append(list, AdvertisedPrefix{b.key, b.value.onLink, b.value.autonomous, b.until - now})
 		}
 	}
+	slices.SortFunc(list, func(a, b AdvertisedPrefix) int { return a.Prefix.Compare(b.Prefix) })
 	return list
 }
 

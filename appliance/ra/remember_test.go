@@ -132,8 +132,8 @@ func TestPrefixRememberedOverReboot(t *testing.T) {
 	mustReconfigure(t, l, withPrefixes(prefixB))
 	stored := l.Remembered(l.now)
 	want := []AdvertisedPrefix{
-		{prefixB, true, true, 5400 * time.Second},
 		{prefixA, true, true, 5400 * time.Second},
+		{prefixB, true, true, 5400 * time.Second},
 	}
 	if !slices.Equal(stored, want) {
 		t.Fatalf("to be stored: %v, want %v", stored, want)
@@ -156,6 +156,12 @@ func TestPrefixRememberedOverReboot(t *testing.T) {
 	if got := gone(t, l); got != "" {
 		t.Errorf("withdrawn for too long: %q", got)
 	}
+	later := l.now + 2*time.Hour // nothing was sent meanwhile
+	mustReconfigure(t, l, withPrefixes(prefixA))
+	if got := l.Remembered(later); len(got) != 1 || got[0].Prefix != prefixA {
+		t.Errorf("remembered %v", got)
+	}
+	mustReconfigure(t, l, withPrefixes(prefixC))
 	if got := l.Remembered(l.now); len(got) != 1 || got[0].Prefix != prefixC {
 		t.Errorf("remembered %v", got)
 	}
@@ -212,14 +218,22 @@ func TestManyPrefixesWentAway(t *testing.T) {
 	numbered := func(i int) netip.Prefix {
 		return netip.MustParsePrefix(fmt.Sprintf("2001:db8:1:%x::/64", i))
 	}
+	var kept []netip.Prefix
+	for i := range 10 {
+		kept = append(kept, numbered(1000+i))
+	}
 	for i := range 100 {
-		c := withPrefixes(numbered(i))
+		c := withPrefixes(append(slices.Clone(kept), numbered(i))...)
+		c.CaptivePortal = "https://portal.example/" + strings.Repeat("a", 200)
 		c.MinInterval, c.MaxInterval = minIntervalLeast, maxIntervalLeast
 		mustReconfigure(t, l, c)
 		l.run(4*time.Second, 0)
 		if n := len(l.known.prefixes); n > rememberedMax {
 			t.Fatalf("%d prefixes remembered", n)
 		}
+	}
+	if n := len(strings.Split(gone(t, l), ", ")); n >= rememberedMax-11 {
+		t.Fatalf("%d prefixes withdrawn in one message", n)
 	}
 	seen := map[string]bool{}
 	for range rememberedMax {
@@ -228,7 +242,7 @@ func TestManyPrefixesWentAway(t *testing.T) {
 			seen[p] = true
 		}
 	}
-	for i := 100 - rememberedMax; i < 99; i++ { // the youngest; hosts forget the others first
+	for i := 100 - (rememberedMax - 10); i < 99; i++ { // the youngest; hosts forget the others first
 		if !seen[numbered(i).Addr().String()+" c0"] {
 			t.Errorf("%s is never withdrawn", numbered(i))
 		}
