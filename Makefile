@@ -32,13 +32,14 @@ fuzz: setup ## each fuzz target for FUZZTIME (5s)
 			echo "fuzz $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 		done; \
 	done
+	cd image && go test -run '^$$' -fuzz FindPartition -fuzztime $(FUZZTIME) ./disk
 
 bin: setup-run ## build the programs into bin/
 	@mkdir -p bin
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/...
 
 image: setup-run ## build the firmware image build/image/amd64/disk.img
-	cd image && go run ./cmd/build
+	cd image && go run ./cmd/pack -version "$(VERSION)"
 
 bench: setup bin ## exchanges per second with perfdhcp, next to Kea; engine and store benchmarks
 	go test -run '^$$' -bench . -benchtime 1s ./appliance/dhcp6 ./appliance/engine ./failover/lease ./storage/bolt

@@ -150,7 +150,7 @@ func clockFrom(start time.Time) func() lease.Clock {
 // is none.
 func (d *Daemon) readConfig() (*inForce, error) {
 	file := d.options.ConfigFile
-	text, err := os.ReadFile(file)
+	text, err := config.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		text, err = d.firstConfig()
 	}

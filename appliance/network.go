@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -228,14 +229,20 @@ func (n *network) report(plan netcfg.Changes, observed netcfg.Observed) {
 // on those that are served, and to the engine.
 func (n *network) tell(ctx context.Context, observed netcfg.Observed) error {
 	own := map[string][]netip.Addr{}
+	linkLocal := map[string]bool{}
 	for _, a := range observed.Addresses {
 		own[a.Interface] = append(own[a.Interface], a.Prefix.Addr())
+		if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Tentative && !a.DADFailed {
+			linkLocal[a.Interface] = true
+		}
 	}
 	var list []dhcp6.Interface
 	groups := map[int]udp6.Groups{}
 	for _, l := range observed.Links {
 		list = append(list, dhcp6.Interface{Index: l.Index, Name: l.Name, Addrs: own[l.Name]})
-		if g, ok := n.want.served[l.Name]; ok && l.Up {
+		// Without a link-local address that has passed duplicate address detection
+		// answers would leave from another one, or not at all (D-234).
+		if g, ok := n.want.served[l.Name]; ok && l.Up && linkLocal[l.Name] {
 			groups[l.Index] = g
 		}
 	}
@@ -255,8 +262,12 @@ func (n *network) tell(ctx context.Context, observed netcfg.Observed) error {
 				names = append(names, i.Name)
 			}
 		}
-		n.log.Info("serving DHCPv6", "interfaces", names)
 		n.groups = groups
+		if len(names) > 0 || len(n.want.served) == 0 {
+			n.log.Info("serving DHCPv6", "interfaces", strings.Join(names, ","))
+		} else {
+			n.log.Warn("not serving DHCPv6: no configured interface is ready")
+		}
 	}
 	if err := n.conn.Sync(groups); err != nil {
 		return fmt.Errorf("join the DHCPv6 groups: %w", err)

@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/tandem6/tandem6/appliance/config"
@@ -29,7 +28,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 
 func (d *Daemon) reread() (*inForce, error) {
 	file := d.options.ConfigFile
-	text, err := os.ReadFile(file)
+	text, err := config.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}

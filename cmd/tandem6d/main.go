@@ -92,7 +92,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // checkFile prints what is wrong with a configuration file.
 func checkFile(file string, stdout, stderr io.Writer) int {
-	text, err := os.ReadFile(file)
+	text, err := config.ReadFile(file)
 	if err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return exitFailed
