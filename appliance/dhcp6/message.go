@@ -236,7 +236,7 @@ func (m *message) parseIA(typ lease.IAType, data []byte) trace.Reason {
 		case code == optIAAddr && typ == lease.IANA && len(data) >= iaAddrLen:
 			a := netip.AddrFrom16([16]byte(data))
 			ia.add(requestedLease{prefix: lease.Address(a)})
-		case code == optIAPrefix && typ == lease.IAPD && len(data) >= iaPrefixLen && data[8] <= 128:
+		case code == optIAPrefix && typ == lease.IAPD && len(data) >= iaPrefixLen && data[8] < 128: // a /128 is an address
 			p, _ := netip.AddrFrom16([16]byte(data[9:])).Prefix(int(data[8]))
 			l := requestedLease{prefix: p}
 			for o := options(data[iaPrefixLen:]); len(o) > 0; {
