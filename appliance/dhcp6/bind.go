@@ -14,9 +14,6 @@ func (x *exchange) bindAll() {
 		in := &x.m.ias[i]
 		out := x.newIA(in)
 		x.bind(in, out)
-		if x.m.typ == Rebind && len(out.grants) == 0 && out.status == statusSuccess {
-			x.ias = x.ias[:len(x.ias)-1]
-		}
 	}
 }
 
@@ -58,7 +55,7 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 		return
 	}
 	x.fill(in, out, mine)
-	x.withdrawUnknown(in, out)
+	x.withdrawUnknown(in, out, known)
 	if len(out.grants) == 0 {
 		x.nothing(out)
 	}
@@ -66,45 +63,57 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 
 // mayCreate decides about a Renew or Rebind of an identity association that the
 // server has no binding for (RFC 9915 sections 18.3.4 and 18.3.5). It answers
-// with NoBinding, or for a Rebind with lifetimes of zero for what clearly is
-// wrong on this link.
+// with lifetimes of zero for what is stale or, to a Rebind, clearly wrong on
+// this link, else with NoBinding.
 func (x *exchange) mayCreate(in *requestedIA, out *answeredIA) bool {
-	switch x.m.typ {
-	case Renew:
-		if x.link.CreateOnRenew {
-			return true
-		}
-	case Rebind:
-		if x.link.RapidCommit { // D-118
-			return true
-		}
-		for _, l := range in.leases {
-			if specified(l.prefix) && len(x.link.Subnets) > 0 && !x.link.appropriate(l.prefix) {
-				x.withdraw(out, l.prefix)
-			}
-		}
-		if len(out.grants) > 0 {
-			return false
-		}
+	var tell func(lease.IAType, netip.Prefix) bool
+	switch {
+	case x.m.typ == Renew && !x.link.CreateOnRenew:
+		tell = x.stale
+	case x.m.typ == Rebind && !x.link.RapidCommit: // D-118
+		tell = x.wrong
 	default:
 		return true
 	}
-	out.status, out.text = statusNoBinding, "this server knows no such lease, ask for a new one"
+	for _, l := range in.leases {
+		if specified(l.prefix) && tell(in.typ, l.prefix) {
+			x.withdraw(out, l.prefix)
+		}
+	}
+	if len(out.grants) == 0 {
+		out.status, out.text = statusNoBinding, "this server knows no such lease, ask for a new one"
+	}
 	return false
 }
 
+// stale reports whether the link once had what p is made from and has it no
+// more: the client is told to stop (RFC 9096 section 3.5, D-147).
+func (x *exchange) stale(typ lease.IAType, p netip.Prefix) bool {
+	l := x.link
+	switch {
+	case l.appropriate(p, x.now.Wall):
+		return false
+	case typ == lease.IANA && l.subnetOf(p.Addr()) != nil, typ == lease.IAPD && l.prefixPoolOf(p) != nil:
+		return true // retired, or at its end
+	}
+	b := x.t.Get(p)
+	return b != nil && b.Link == l.Name && b.Client == x.client
+}
+
+// wrong reports whether p cannot be used on this link, by what the
+// configuration says of it.
+func (x *exchange) wrong(typ lease.IAType, p netip.Prefix) bool {
+	return x.link.judges(typ) && !x.link.appropriate(p, x.now.Wall) || x.stale(typ, p)
+}
+
 // offLink reports whether the client names an address that fits no prefix of
-// the link. One out of a prefix that the link used to have does not count: it
-// is withdrawn and replaced (chapter 11, C2).
+// the link. A stale one does not count: it is withdrawn and replaced (chapter
+// 11, C2).
 func (x *exchange) offLink(in *requestedIA) bool {
 	for _, l := range in.leases {
-		if x.link.subnetOf(l.prefix.Addr()) != nil {
-			continue
+		if specified(l.prefix) && !x.link.onLink(l.prefix.Addr(), x.now.Wall) && !x.stale(in.typ, l.prefix) {
+			return true
 		}
-		if b := x.t.Get(l.prefix); b != nil && b.Link == x.link.Name && b.Client == x.client {
-			continue
-		}
-		return true
 	}
 	return false
 }
@@ -132,9 +141,8 @@ func (x *exchange) active(in *requestedIA) []*lease.Binding {
 // fate decides about a lease that the client holds.
 func (x *exchange) fate(b *lease.Binding, mine *Reservation) fate {
 	l := x.link
-	_, validUntil := l.ends(b.Prefix)
 	switch {
-	case !l.appropriate(b.Prefix) || validUntil != 0 && validUntil <= x.now.Wall:
+	case !l.appropriate(b.Prefix, x.now.Wall):
 		return withdraw
 	case l.reservedForOther(b.Prefix, mine):
 		return runDown
@@ -187,7 +195,7 @@ func (x *exchange) fill(in *requestedIA, out *answeredIA, mine *Reservation) {
 	}
 	for i := range x.link.Subnets {
 		s := &x.link.Subnets[i]
-		if s.Retired || s.ValidUntil != 0 && s.ValidUntil <= x.now.Wall || out.holds(s) || !x.room(in.typ) {
+		if s.over(x.now.Wall) || out.holds(s) || !x.room(in.typ) {
 			continue
 		}
 		if p, ok := x.chooseAddress(s, in, mine); ok {
@@ -241,22 +249,23 @@ func (x *exchange) withdraw(out *answeredIA, p netip.Prefix) {
 	x.trace(trace.Event{ID: trace.LeaseWithdrawn, Lease: p})
 }
 
-// withdrawUnknown tells a client that renews to stop using what it names and
-// the server does not know as its own; silence would let it go on. In the
-// answer to a Request only leases of retired prefixes are withdrawn (RFC 9096
-// section 3.5).
-func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA) {
+// withdrawUnknown tells a client to stop using what it names and is not its
+// own; silence would let it go on (D-112). To a Request that is only what is
+// stale, as other addresses in it are wishes; without anything to replace them,
+// an unknown client keeps addresses that fit the link (D-110).
+func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA, known bool) {
+	tell := x.wrong
+	switch {
+	case x.m.typ == Solicit: // D-071
+		return
+	case x.m.typ == Request:
+		tell = x.stale
+	case known || out.holds(nil):
+		tell = func(lease.IAType, netip.Prefix) bool { return true }
+	}
 	for _, l := range in.leases {
-		if !specified(l.prefix) || out.mentions(l.prefix) {
-			continue
-		}
-		switch x.m.typ {
-		case Renew, Rebind:
+		if specified(l.prefix) && !out.mentions(l.prefix) && tell(in.typ, l.prefix) {
 			x.withdraw(out, l.prefix)
-		case Request:
-			if s := x.link.subnetOf(l.prefix.Addr()); in.typ == lease.IANA && s != nil && s.Retired {
-				x.withdraw(out, l.prefix)
-			}
 		}
 	}
 }
@@ -312,6 +321,8 @@ func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
 	case b == nil && x.s.full(x.t):
 		return false
 	case b != nil && (b.Status == lease.Active || b.Status == lease.Abandoned):
+		return false
+	case !x.link.appropriate(p, x.now.Wall):
 		return false
 	case x.link.reservedForOther(p, mine):
 		return false

@@ -37,10 +37,10 @@ func (x *exchange) chooseAddress(s *Subnet, in *requestedIA, mine *Reservation) 
 	return netip.Prefix{}, false
 }
 
-// inPools reports whether a lease lies in a pool of this link that gives new leases.
+// inPools reports whether a lease lies in a pool of this link.
 func (x *exchange) inPools(l netip.Prefix) bool {
 	p, _ := x.s.pools.find(l)
-	return p != nil && p.link == x.link && !p.halted
+	return p != nil && p.link == x.link
 }
 
 // fillPrefixes grants the reserved prefixes, or one of the length that fits the
@@ -68,7 +68,7 @@ func (x *exchange) fillPrefixes(in *requestedIA, out *answeredIA, mine *Reservat
 		}
 	}
 	for _, p := range x.byWish(wish) {
-		if p.prefix.ValidUntil != 0 && p.prefix.ValidUntil <= x.now.Wall {
+		if p.prefix.over(x.now.Wall) {
 			continue
 		}
 		if c, ok := x.chooseFrom(p, p.prefix.Prefix, ia, mine); ok {
@@ -123,7 +123,7 @@ func (x *exchange) byWish(length int) []*pool {
 
 // chooseFrom finds a free lease in a pool.
 func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
-	if p.halted || p.full() {
+	if p.full() {
 		return netip.Prefix{}, false
 	}
 	if c, ok := x.hadBefore(p, ia, mine); ok {

@@ -105,6 +105,11 @@ type Subnet struct {
 	PreferredUntil, ValidUntil lease.Time
 }
 
+// over reports whether the prefix is no longer ours.
+func (s *Subnet) over(now lease.Time) bool {
+	return s.Retired || s.ValidUntil != 0 && s.ValidUntil <= now
+}
+
 // Range is a pool of addresses, both ends included.
 type Range struct{ First, Last netip.Addr }
 
@@ -122,6 +127,9 @@ type PrefixPool struct {
 
 	PreferredUntil, ValidUntil lease.Time // as in Subnet
 }
+
+// over reports whether the prefix is no longer ours.
+func (p *PrefixPool) over(now lease.Time) bool { return p.ValidUntil != 0 && p.ValidUntil <= now }
 
 // DelegatedLengthMax is the longest prefix that is of use to hosts (RFC 9663
 // section 7, D-253).

@@ -71,7 +71,7 @@ func (x *exchange) handle() trace.Reason {
 	case Request, Renew, Rebind:
 		x.leases, x.options = true, true
 		x.bindAll()
-		if x.m.typ == Rebind && len(x.m.ias) > 0 && len(x.ias) == 0 {
+		if x.m.typ == Rebind && len(x.ias) == 0 {
 			return trace.NothingToSay // RFC 9915 section 18.3.5, D-120
 		}
 	case Confirm:
@@ -105,20 +105,23 @@ func (x *exchange) solicit() {
 // confirm is a question about topology only: bindings do not matter (RFC 9915
 // section 18.3.3, D-099 to D-104).
 func (x *exchange) confirm() trace.Reason {
+	if !x.link.judges(lease.IANA) {
+		return trace.NothingToConfirm
+	}
 	asked := false
 	for i := range x.m.ias {
 		for _, l := range x.m.ias[i].leases {
-			if x.m.ias[i].typ != lease.IANA {
+			if x.m.ias[i].typ != lease.IANA || !specified(l.prefix) {
 				continue
 			}
 			asked = true
-			if !x.link.onLink(l.prefix.Addr()) {
+			if !x.link.onLink(l.prefix.Addr(), x.now.Wall) {
 				x.setStatus(statusNotOnLink, "move to a new address: not all of these belong to this link")
 				return trace.NoReason
 			}
 		}
 	}
-	if !asked || len(x.link.Subnets) == 0 {
+	if !asked {
 		return trace.NothingToConfirm
 	}
 	x.setStatus(statusSuccess, "all addresses fit this link")

@@ -61,9 +61,9 @@ func (l *link) subnetOf(a netip.Addr) *Subnet {
 }
 
 // onLink reports whether a lies in a prefix of the link that is still in use.
-func (l *link) onLink(a netip.Addr) bool {
+func (l *link) onLink(a netip.Addr, now lease.Time) bool {
 	s := l.subnetOf(a)
-	return s != nil && !s.Retired
+	return s != nil && !s.over(now)
 }
 
 // prefixPoolOf returns the pool that holds p, or nil.
@@ -79,11 +79,23 @@ func (l *link) prefixPoolOf(p netip.Prefix) *PrefixPool {
 // appropriate reports whether a lease fits the link by its configuration (RFC
 // 9915 section 18.3.4): an address on a prefix of the link, a prefix out of a
 // pool or a reservation.
-func (l *link) appropriate(p netip.Prefix) bool {
+func (l *link) appropriate(p netip.Prefix, now lease.Time) bool {
 	if p.Bits() == 128 {
-		return l.onLink(p.Addr())
+		return l.onLink(p.Addr(), now)
 	}
-	return l.prefixPoolOf(p) != nil || l.reserved[p] != nil
+	if pp := l.prefixPoolOf(p); pp != nil {
+		return !pp.over(now)
+	}
+	return l.reserved[p] != nil
+}
+
+// judges reports whether the configuration says which leases of a type fit the
+// link. Otherwise they are another server's business (D-100, D-121).
+func (l *link) judges(typ lease.IAType) bool {
+	if typ == lease.IAPD {
+		return len(l.PrefixPools) > 0
+	}
+	return len(l.Subnets) > 0
 }
 
 // ends are the times at which the prefix that a lease is made from ends itself.

@@ -33,14 +33,13 @@ type pool struct {
 	subnet *Subnet     // of a pool of addresses
 	prefix *PrefixPool // of a pool of prefixes
 
-	used   int      // leases that are not available
-	marks  []uint64 // a bit for each that is not available; nil in large pools
-	halted bool     // its subnet is retired: nothing new
+	used  int      // leases that are not available
+	marks []uint64 // a bit for each that is not available; nil in large pools
 }
 
 func newAddressPool(l *link, s *Subnet, r Range) *pool {
 	first := toU128(r.First)
-	p := &pool{first: first, last: toU128(r.Last).sub(first), length: 128, link: l, subnet: s, halted: s.Retired}
+	p := &pool{first: first, last: toU128(r.Last).sub(first), length: 128, link: l, subnet: s}
 	p.name = r.First.String() + "-" + r.Last.String()
 	p.makeMarks()
 	return p
