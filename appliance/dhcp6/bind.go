@@ -41,8 +41,7 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 			x.grant(out, b.Prefix)
 		case runDown:
 			if x.m.typ != Solicit {
-				left := b.Expires.Until(x.now.Wall)
-				out.grants = append(out.grants, grant{prefix: b.Prefix, preferred: min(b.Preferred, left), valid: left})
+				out.grants = append(out.grants, rest(b, x.now.Wall))
 			}
 		case withdraw:
 			if x.m.typ != Solicit {
@@ -241,6 +240,14 @@ func (x *exchange) grant(out *answeredIA, p netip.Prefix) {
 		g.exclude = x.link.excluded(p)
 	}
 	out.grants = append(out.grants, g)
+}
+
+// rest is what the client has left of a lease that is not extended.
+func rest(b *lease.Binding, now lease.Time) grant {
+	// After a restart Expires errs to the safe side, never beyond what was told.
+	valid := min(b.Expires.Until(now), b.Valid)
+	deprecated := b.Valid - b.Preferred // for so long before its end
+	return grant{prefix: b.Prefix, preferred: valid - min(valid, deprecated), valid: valid}
 }
 
 // withdraw tells the client to stop using p (D-106, D-112, D-116, D-147).
