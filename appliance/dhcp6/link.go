@@ -176,16 +176,6 @@ func (r *Reservation) fitsRelay(m *message) bool {
 
 func fits(want, got []byte) bool { return want == nil || string(want) == string(got) }
 
-// relayAllowed reports whether a Relay-forward about this link may come from src.
-func (l *link) relayAllowed(src netip.Addr) bool {
-	for _, p := range l.RelayFrom {
-		if p.Contains(src) {
-			return true
-		}
-	}
-	return false
-}
-
 // subnetLink says which link a prefix belongs to.
 type subnetLink struct {
 	prefix netip.Prefix

@@ -460,8 +460,6 @@ func checkIAs(d *desk, q *asked, a *answer) {
 				d.Errorf("D-071: %v in an Advertise with lifetime 0", l.prefix)
 			case l.exclude != nil && !slices.Contains(q.oro, 67):
 				d.Errorf("D-180: Prefix Exclude unasked")
-			case l.valid > 0 && i.t2 > l.valid && i.t2 != lease.Infinity:
-				d.Errorf("T2 %d beyond valid lifetime %d", i.t2, l.valid)
 			}
 			leases[l.prefix] = true
 		}
@@ -577,7 +575,7 @@ func checkTable(d *desk, p *Packet, a *answer) {
 			b := d.table.Get(l.prefix)
 			ours := b != nil && b.Status == lease.Active && b.Client == lease.DUID(a.cid) && b.Type == i.typ && b.ID == i.id
 			switch {
-			case l.valid == 0 && ours:
+			case l.valid == 0 && ours && b.Expires > d.now.Wall:
 				d.Errorf("%v is withdrawn and still held", l.prefix)
 			case l.valid > 0 && (!ours || !a.promise || b.Expires < d.now.Wall.Add(l.valid) || b.HeldUntil < b.Expires):
 				d.Errorf("D-088: %v is promised for %d s at %d, the table has %+v", l.prefix, l.valid, d.now.Wall, b)

@@ -21,6 +21,11 @@ const (
 	ServerPort = 547
 )
 
+// allAgentsAndServers is where clients send (All_DHCP_Relay_Agents_and_Servers,
+// RFC 9915 section 7.1). The group of all servers is for relays: a client's
+// message to it may come from another link.
+var allAgentsAndServers = netip.MustParseAddr("ff02::1:2")
+
 // RSOODefault is the registry of options that relays may supply (RFC 6422
 // section 7): the ERP local domain name.
 var RSOODefault = []uint16{65}
@@ -198,17 +203,17 @@ func (s *Server) admit(now lease.Clock, p *Packet, m *message, policy Policy) (*
 	}
 	if len(m.relays) > 0 {
 		s.stats.Relayed++
-	} else if !p.Destination.IsMulticast() && !s.cfg.AcceptUnicast {
+	} else if p.Destination != allAgentsAndServers && !s.cfg.AcceptUnicast {
 		return nil, trace.UnicastClient
 	}
 	l := s.linkOf(p, m)
 	if l == nil {
 		return nil, trace.UnknownLink
 	}
-	if len(m.relays) > 0 && !l.relayAllowed(p.Source.Addr()) {
+	if len(m.relays) > 0 && !s.relayAllowed(p, l) {
 		return l, trace.RelayNotAllowed
 	}
-	if !s.rate.allow(now.Mono, s.rateKey(p, m)) {
+	if !s.rate.allow(now.Mono, rateKey(p, m)) {
 		return l, trace.TooManyMessages
 	}
 	switch policy.Serves(l.Name) {
@@ -225,13 +230,34 @@ func (s *Server) admit(now lease.Clock, p *Packet, m *message, policy Policy) (*
 	return l, trace.NoReason
 }
 
-// rateKey is what identifies the sender for the rate limit.
-func (s *Server) rateKey(p *Packet, m *message) []byte {
+// rateKey is what identifies the client for the rate limit: its DUID, or the
+// address that it sent from.
+func rateKey(p *Packet, m *message) []byte {
 	if m.clientID != nil {
 		return m.clientID
 	}
-	a := p.Source.Addr().As16()
-	return a[:]
+	a := p.Source.Addr()
+	if n := len(m.relays); n > 0 {
+		a = m.relays[n-1].peer
+	}
+	b := a.As16()
+	return b[:]
+}
+
+// relayAllowed reports whether a Relay-forward about a link may come in as p
+// did (D-233). A link-local source says who it is on its own link only, so it
+// cannot speak for a link on another interface.
+func (s *Server) relayAllowed(p *Packet, l *link) bool {
+	source := p.Source.Addr()
+	if source.IsLinkLocalUnicast() && l.Interface != "" && s.byIfIndex[p.IfIndex] != l {
+		return false
+	}
+	for _, from := range l.RelayFrom {
+		if from.Contains(source) {
+			return true
+		}
+	}
+	return false
 }
 
 // linkOf finds the client's link (RFC 9915 section 13.1): by the innermost
