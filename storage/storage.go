@@ -33,7 +33,8 @@ const (
 )
 
 // Batch is what one transaction makes durable, all or nothing. Later entries
-// win over earlier ones of the same prefix or name.
+// win over earlier ones of the same prefix or name. Its encoding has at most
+// BatchLenMax octets.
 type Batch struct {
 	Changes []Change
 	Values  []Value
@@ -78,6 +79,14 @@ type Store interface {
 
 	// Close gives the store back. Everything committed stays.
 	Close() error
+}
+
+// Maintainer is a Store that has housekeeping to do now and then. The goroutine
+// that commits calls Maintain when it has nothing to commit, as long as there is
+// more; each call is bounded, so that a commit never waits for long. A store that
+// is never maintained still works, with slower commits. An error is one of Commit.
+type Maintainer interface {
+	Maintain() (more bool, err error)
 }
 
 // The names of the values.
