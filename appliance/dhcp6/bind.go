@@ -41,7 +41,7 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 			x.grant(out, b.Prefix)
 		case runDown:
 			if x.m.typ != Solicit {
-				out.grants = append(out.grants, rest(b, x.now.Wall))
+				x.mention(out, rest(b, x.now.Wall))
 			}
 		case withdraw:
 			if x.m.typ != Solicit {
@@ -239,7 +239,19 @@ func (x *exchange) grant(out *answeredIA, p netip.Prefix) {
 	if out.typ == lease.IAPD && x.m.wants(optPDExclude) {
 		g.exclude = x.link.excluded(p)
 	}
-	out.grants = append(out.grants, g)
+	x.mention(out, g)
+}
+
+// leasesPerAnswerMax bounds an answer, so that it remains a datagram. What is
+// beyond it is left out, which RFC 9915 section 18.3.4 permits.
+const leasesPerAnswerMax = 768
+
+// mention puts a lease into the answer.
+func (x *exchange) mention(out *answeredIA, g grant) {
+	if x.mentioned < leasesPerAnswerMax {
+		x.mentioned++
+		out.grants = append(out.grants, g)
+	}
 }
 
 // rest is what the client has left of a lease that is not extended.
@@ -252,7 +264,7 @@ func rest(b *lease.Binding, now lease.Time) grant {
 
 // withdraw tells the client to stop using p (D-106, D-112, D-116, D-147).
 func (x *exchange) withdraw(out *answeredIA, p netip.Prefix) {
-	out.grants = append(out.grants, grant{prefix: p})
+	x.mention(out, grant{prefix: p})
 	x.trace(trace.Event{ID: trace.LeaseWithdrawn, Lease: p})
 }
 
@@ -311,6 +323,8 @@ func (x *exchange) room(typ lease.IAType) bool {
 	}
 	limits := &x.s.cfg.Limits
 	switch {
+	case x.mentioned == leasesPerAnswerMax:
+		return false
 	case x.held >= limits.LeasesPerClient:
 		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.LeaseLimit, N: int64(limits.LeasesPerClient)})
 		return false

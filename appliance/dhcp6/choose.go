@@ -155,6 +155,9 @@ func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *R
 		if c := p.at(i); x.free(c, ia, mine) {
 			return c, true
 		}
+		if x.searched++; x.searched >= searchesMax {
+			break
+		}
 	}
 	return netip.Prefix{}, false
 }

@@ -24,6 +24,8 @@ type exchange struct {
 	counted     bool         // held and heldPrefixes are known
 	held        int          // leases of the client on this link
 	heldPrefix  int          // delegated prefixes among them
+	mentioned   int          // leases in the answer
+	searched    int          // leases that a search of a pool has looked at
 	ias         []answeredIA
 	scratch     []*lease.Binding
 

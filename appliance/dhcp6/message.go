@@ -80,11 +80,18 @@ const (
 	// IAsPerMessageMax is far above what clients send (a router with many
 	// downstream links asks for a handful) and bounds the work for one packet.
 	IAsPerMessageMax = 64
-	// leasesPerIAMax bounds the addresses or prefixes listed in one IA; more are ignored.
-	leasesPerIAMax = 64
+	// leasesPerMessageMax bounds the addresses and prefixes that a message
+	// lists; more are ignored. Clients list what they hold, a few.
+	leasesPerMessageMax = 512
 	// relayLayersMax is one more than HOP_COUNT_LIMIT: the first relay writes
 	// hop-count 0 and a relay drops what has 8 (RFC 9915 section 19.1.2, D-230).
 	relayLayersMax = 9
+	// relayOverheadMax bounds the octets that the way back through the relays
+	// adds, so that the answer remains a datagram.
+	relayOverheadMax = 16384
+	// echoesMax bounds the options that a relay gets back; more are ignored.
+	// Relays ask for one or two.
+	echoesMax = 32
 )
 
 // options is the option area of a message.
@@ -112,7 +119,8 @@ type message struct {
 	clientID    []byte // nil: absent
 	serverID    []byte // nil: absent
 	ias         []requestedIA
-	hasIATA     bool
+	hasIA       bool   // also a malformed or an obsolete one
+	listed      int    // leases in ias
 	oro         []byte // codes, two octets each
 	rapidCommit bool
 	archTypes   []byte // types of option 61, two octets each
@@ -184,9 +192,10 @@ func (m *message) parseOption(code uint16, data []byte) trace.Reason {
 	case optServerID:
 		return parseDUID(&m.serverID, data)
 	case optIANA, optIAPD:
+		m.hasIA = true
 		return m.parseIA(lease.IAType(code), data)
 	case optIATA:
-		m.hasIATA = true
+		m.hasIA = true
 	case optORO:
 		if m.oro == nil && len(data)%optionCodeLen == 0 {
 			m.oro = data
@@ -229,13 +238,11 @@ func (m *message) parseIA(typ lease.IAType, data []byte) trace.Reason {
 			return trace.Truncated
 		}
 		rest = more
-		if len(ia.leases) == leasesPerIAMax {
-			continue
-		}
 		switch {
+		case m.listed == leasesPerMessageMax:
 		case code == optIAAddr && typ == lease.IANA && len(data) >= iaAddrLen:
 			a := netip.AddrFrom16([16]byte(data))
-			ia.add(requestedLease{prefix: lease.Address(a)})
+			m.list(ia, requestedLease{prefix: lease.Address(a)})
 		case code == optIAPrefix && typ == lease.IAPD && len(data) >= iaPrefixLen && data[8] < 128: // a /128 is an address
 			p, _ := netip.AddrFrom16([16]byte(data[9:])).Prefix(int(data[8]))
 			l := requestedLease{prefix: p}
@@ -249,16 +256,17 @@ func (m *message) parseIA(typ lease.IAType, data []byte) trace.Reason {
 				}
 				o = more
 			}
-			ia.add(l)
+			m.list(ia, l)
 		}
 	}
 	return trace.NoReason
 }
 
-// add keeps the first mention of a lease (clients repeat themselves).
-func (ia *requestedIA) add(l requestedLease) {
+// list keeps the first mention of a lease in ia (clients repeat themselves).
+func (m *message) list(ia *requestedIA, l requestedLease) {
 	if !ia.lists(l.prefix) {
 		ia.leases = append(ia.leases, l)
+		m.listed++
 	}
 }
 
@@ -317,7 +325,7 @@ func (m *message) validate(server lease.DUID) trace.Reason {
 			return trace.NoServerID
 		}
 	case InformationRequest:
-		if len(m.ias) > 0 || m.hasIATA {
+		if m.hasIA {
 			return trace.IAInInformation
 		}
 	}

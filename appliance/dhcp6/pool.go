@@ -16,11 +16,12 @@ const (
 	// searched; a pool that is half full refuses so many with odds of 2^-32.
 	hashTries = 32
 	// searchSizeMax is the largest pool, in leases, that is searched for a free
-	// one, with a bit each. Larger ones are never so full that hashing fails.
-	searchSizeMax = 1 << 20
-	// searchTries bounds how many leases that look free are examined in one
-	// search: they may be offered, reserved or the partner's.
-	searchTries = 4096
+	// one, with a bit each. Larger ones have four times as many leases as the
+	// table ever holds: hashing fails with odds of 2^-64.
+	searchSizeMax = 1 << 22
+	// searchesMax bounds how many leases that look free are examined for one
+	// message: they may be offered, reserved or the partner's.
+	searchesMax = 4096
 )
 
 // pool is a range of addresses, or a prefix of which equal parts are delegated.
@@ -98,8 +99,7 @@ func (p *pool) mark(i u128, used bool) {
 // full reports whether nothing is available.
 func (p *pool) full() bool { return p.last.hi == 0 && uint64(p.used) > p.last.lo }
 
-// freeFrom walks the indexes that are not marked, from start on and around, at
-// most searchTries of them.
+// freeFrom walks the indexes that are not marked, from start on and around.
 func (p *pool) freeFrom(start uint64) iter.Seq[u128] {
 	return func(yield func(u128) bool) {
 		if p.marks != nil {
@@ -109,7 +109,7 @@ func (p *pool) freeFrom(start uint64) iter.Seq[u128] {
 }
 
 func (p *pool) walk(start uint64, yield func(u128) bool) {
-	size, tries := p.last.lo+1, 0
+	size := p.last.lo + 1
 	words := uint64(len(p.marks))
 	for n := uint64(0); n <= words; n++ {
 		w := (start/64 + n) % words
@@ -125,10 +125,9 @@ func (p *pool) walk(start uint64, yield func(u128) bool) {
 			if i >= size {
 				break
 			}
-			if tries == searchTries || !yield(u128{0, i}) {
+			if !yield(u128{0, i}) {
 				return
 			}
-			tries++
 		}
 	}
 }

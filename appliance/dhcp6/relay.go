@@ -79,7 +79,7 @@ func (r *relay) parseOptions() (inner []byte, reason trace.Reason) {
 			}
 		case optERO:
 			if len(data)%optionCodeLen == 0 {
-				first(&r.ero, data)
+				first(&r.ero, data[:min(len(data), echoesMax*optionCodeLen)])
 			}
 		case optRSOO:
 			if r.rsoo == nil {

@@ -213,6 +213,9 @@ func (s *Server) admit(now lease.Clock, p *Packet, m *message, policy Policy) (*
 	if len(m.relays) > 0 && !s.relayAllowed(p, l) {
 		return l, trace.RelayNotAllowed
 	}
+	if m.relayOverhead() > relayOverheadMax {
+		return l, trace.RelaysTooDeep
+	}
 	if !s.rate.allow(now.Mono, rateKey(p, m)) {
 		return l, trace.TooManyMessages
 	}
