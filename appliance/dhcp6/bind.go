@@ -355,7 +355,7 @@ func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
 	}
 	if p.Bits() == 128 {
 		// The operator may reserve what the server would not choose.
-		return !x.s.own[p.Addr()] && (x.link.reserved[p] != nil || !reservedIID(p.Addr()))
+		return !x.s.own[p.Addr()] && (x.link.reserved[p] != nil || !reservedIn(x.link.subnetOf(p.Addr()).Prefix, p.Addr()))
 	}
 	return x.t.Overlaps(p) == nil
 }

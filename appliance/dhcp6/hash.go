@@ -101,10 +101,17 @@ const (
 	iidEUI64MarkMask = 0x0000_00ff_ff00_0000
 )
 
-// reservedIID reports whether an address is not to be leased because of its
-// interface identifier: it is reserved, or it looks like one made from a MAC
-// address and could collide with a host that makes its own.
-func reservedIID(a netip.Addr) bool {
+// reservedIn reports whether an address is not to be leased because of where it
+// lies in its subnet: it is the subnet-router anycast address, its interface
+// identifier is reserved, or that looks like one made from a MAC address and
+// could collide with a host that makes its own.
+func reservedIn(subnet netip.Prefix, a netip.Addr) bool {
+	if a == subnet.Addr() && subnet.Bits() < 127 { // RFC 6164: no anycast there
+		return true
+	}
+	if subnet.Bits() > 64 {
+		return false // what is reserved has 64 bits
+	}
 	iid := toU128(a).lo
 	return iid == iidAnycastRouter ||
 		iidIANAFirst <= iid && iid <= iidIANALast ||
