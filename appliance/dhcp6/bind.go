@@ -229,7 +229,8 @@ func (x *exchange) grant(out *answeredIA, p netip.Prefix) {
 	preferred, valid := cfg.Preferred, cfg.Valid
 	preferredUntil, validUntil := x.link.ends(p)
 	if validUntil != 0 {
-		valid = min(valid, validUntil.Until(x.now.Wall))
+		preferred = min(preferred, DefaultPreferred)
+		valid = min(valid, DefaultValid, validUntil.Until(x.now.Wall))
 	}
 	if preferredUntil != 0 {
 		preferred = min(preferred, preferredUntil.Until(x.now.Wall))

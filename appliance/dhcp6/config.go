@@ -43,7 +43,8 @@ var DefaultLimits = Limits{
 	Leases:                     1_000_000,
 }
 
-// Defaults of Config and Lifetimes, in seconds.
+// Defaults of Config and Lifetimes, in seconds. The lifetimes are also limits
+// where the prefix has an end of its own (D-146).
 const (
 	DefaultDeclinedFor = 86400 // a day: time to find the host with the fixed address
 	DefaultRememberFor = 86400 // RFC 9915 section 18.3.7 lets the server remember
