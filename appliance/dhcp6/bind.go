@@ -340,7 +340,7 @@ func (x *exchange) room(typ lease.IAType) bool {
 func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
 	b := x.t.Get(p)
 	switch {
-	case b == nil && x.s.full(x.t):
+	case (b == nil || b.Status.Available()) && x.s.full(x.t):
 		return false
 	case b != nil && (b.Status == lease.Active || b.Status == lease.Abandoned):
 		return false

@@ -291,7 +291,7 @@ func (x *exchange) commonArchTypes(configured []byte) []byte {
 // the client first (RFC 6422 section 6, D-227, D-229).
 func (x *exchange) relaySupplied(own []Option, yield func(uint16, []byte) bool) {
 	for _, code := range x.s.cfg.RelaySupplied {
-		if !x.m.wants(code) || hasOption(own, code) || hasOption(x.link.Options, code) {
+		if !x.m.wants(code) || !x.fitsMessage(code, true) || hasOption(own, code) || hasOption(x.link.Options, code) {
 			continue
 		}
 		for i := len(x.m.relays) - 1; i >= 0; i-- {

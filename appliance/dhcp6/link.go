@@ -136,29 +136,28 @@ func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
-// reservation finds what is fixed for the sender of m: by DUID and IAID of one
-// of its IAs, by DUID, then by what the innermost relay says of it (D-222 to
-// D-224). iaid is only looked at when ia is not nil.
+// reservation finds what is fixed for the sender of m: by its DUID, then by
+// what the innermost relay says of it (D-222 to D-224). One for the IAID of ia
+// goes before one for the whole client; without ia only the latter counts. Of
+// several the first.
 func (l *link) reservation(m *message, ia *requestedIA) *Reservation {
-	var whole *Reservation
-	for _, r := range l.byClient[lease.DUID(m.clientID)] {
+	if r := fitting(l.byClient[lease.DUID(m.clientID)], m, ia); r != nil {
+		return r
+	}
+	return fitting(l.others, m, ia)
+}
+
+func fitting(rs []*Reservation, m *message, ia *requestedIA) (whole *Reservation) {
+	for _, r := range rs {
 		switch {
 		case !r.fitsRelay(m):
-		case !r.HasIAID:
+		case !r.HasIAID && whole == nil:
 			whole = r
-		case ia != nil && r.IAID == ia.id:
+		case r.HasIAID && ia != nil && r.IAID == ia.id:
 			return r
 		}
 	}
-	if whole != nil {
-		return whole
-	}
-	for _, r := range l.others {
-		if r.fitsRelay(m) && (!r.HasIAID || ia != nil && r.IAID == ia.id) {
-			return r
-		}
-	}
-	return nil
+	return whole
 }
 
 // fitsRelay compares what a reservation demands of the relay next to the
