@@ -211,12 +211,20 @@ func TestCrashKeepsPromises(t *testing.T) {
 	}
 }
 
-// D-058, D-242: DUID and key are made once, then they are loaded.
+// D-058, D-242, D-340: DUID and key are made once, then they are loaded. D-059
+// to D-063: the DUID is a random UUID; it depends on no clock, no network card
+// and no number that somebody has to hand out, and two boxes differ.
 func TestIdentityIsMadeOnce(t *testing.T) {
 	b := newBox(t, 1000)
 	id, key := b.e.id, b.e.key
 	if len(id) != 18 || id[:2] != "\x00\x04" || key == (dhcp6.AddressKey{}) {
 		t.Fatalf("DUID %v, key %x", id, key)
+	}
+	other := newBox(t, 1000)
+	other.e = New(config(), rand.New(rand.NewPCG(3, 4)))
+	other.e.Start(other.now, &other.ready)
+	if other.e.id == id || other.e.key == key {
+		t.Errorf("two boxes have DUIDs %v and %v", id, other.e.id)
 	}
 	b.boot()
 	if b.e.id != id || b.e.key != key {
