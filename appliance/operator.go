@@ -2,11 +2,13 @@ package appliance
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -14,6 +16,7 @@ import (
 	"github.com/tandem6/tandem6/appliance/config"
 	"github.com/tandem6/tandem6/appliance/dhcp6"
 	"github.com/tandem6/tandem6/appliance/engine"
+	rakernel "github.com/tandem6/tandem6/appliance/ra/kernel"
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/failover/trace"
 	"github.com/tandem6/tandem6/web"
@@ -43,6 +46,7 @@ func (d *Daemon) Status(ctx context.Context) (web.Status, error) {
 		Configuration: web.Configuration{
 			File: d.options.ConfigFile, LoadedAt: in.at, Unsaved: in.unsaved,
 		},
+		NetworkProblems: d.network.state.Load().problems,
 	}
 	if !v.ClockTrusted {
 		s.Clock.Reason = "the clock of this box reads earlier than the newest lease; set the clock, until then leases are extended and none ends"
@@ -63,7 +67,7 @@ func (d *Daemon) Status(ctx context.Context) (web.Status, error) {
 
 // links describes the configured links and the state of their interfaces.
 func (d *Daemon) links(v view, in *inForce) []web.Link {
-	network := d.network.state.Load()
+	network, advertising := d.network.state.Load(), d.router.View()
 	var links []web.Link
 	for i := range in.config.Server.Links {
 		cfg := &in.config.Server.Links[i]
@@ -84,9 +88,28 @@ func (d *Daemon) links(v view, in *inForce) []web.Link {
 				l.Pools = append(l.Pools, pool(p))
 			}
 		}
+		if in.config.Find(cfg.Name) != nil {
+			l.RouterAdvertisements = routerAdvertisements(advertising, cfg.Interface)
+		}
 		links = append(links, l)
 	}
 	return links
+}
+
+// routerAdvertisements describes what an interface that shall advertise does.
+func routerAdvertisements(views []rakernel.View, iface string) *web.RouterAdvertisements {
+	i := slices.IndexFunc(views, func(v rakernel.View) bool { return v.Interface == iface })
+	if i < 0 { // configured a moment ago
+		return &web.RouterAdvertisements{Message: "about to begin"}
+	}
+	v := &views[i]
+	a := &web.RouterAdvertisements{
+		Message: v.Waiting, Sent: v.Counters.Multicast + v.Counters.Unicast, SendErrors: v.Counters.SendErrors, Solicitations: v.Counters.Solicitations,
+	}
+	if v.Address.IsValid() {
+		a.Source = v.Address.WithZone("").String()
+	}
+	return a
 }
 
 func pool(p dhcp6.PoolUse) web.Pool {
@@ -101,6 +124,7 @@ func (d *Daemon) counters(v view) web.Counters {
 	socket := d.conn.Counters()
 	c := web.Counters{
 		Received: socket.Received, RingDrops: socket.DroppedRing + socket.DroppedKernel,
+		Oversized: socket.Oversized, Truncated: socket.Truncated, SendErrors: socket.SendErrors,
 		Commits: v.commits, Dropped: map[string]uint64{},
 	}
 	for _, n := range v.Stats.Answered {
@@ -137,11 +161,10 @@ func (d *Daemon) Leases(ctx context.Context, query web.LeaseQuery, yield func(we
 		if b.Prefix == after {
 			continue
 		}
-		row := leaseRow(b, v.At.Wall, routes)
-		if !query.Filter.Match(&row) {
+		if facts := leaseFacts(b); !query.Filter.MatchFacts(&facts) {
 			continue
 		}
-		if err := yield(row); err != nil {
+		if err := yield(leaseRow(b, v.At.Wall, routes)); err != nil {
 			return err
 		}
 		if rows++; rows == query.Limit {
@@ -149,6 +172,15 @@ func (d *Daemon) Leases(ctx context.Context, query web.LeaseQuery, yield func(we
 		}
 	}
 	return nil
+}
+
+// leaseFacts is what a filter may find of the row that leaseRow makes.
+func leaseFacts(b *lease.Binding) web.Facts {
+	f := web.Facts{Prefix: b.Prefix, Client: string(b.Client), Hostname: b.Hostname, Link: b.Link, Status: b.Status.String()}
+	if b.Type == lease.IAPD {
+		f.Via = b.Via
+	}
+	return f
 }
 
 func leaseRow(b *lease.Binding, now lease.Time, routes map[netip.Prefix]bool) web.Lease {
@@ -214,6 +246,32 @@ func (d *Daemon) ApplyConfig(ctx context.Context, text []byte, persist bool) ([]
 		}
 	}
 	return webProblems(problems), d.apply(ctx, &inForce{config: cfg, text: text, at: time.Now(), unsaved: !persist})
+}
+
+// AddressKey implements web.Operator.
+func (d *Daemon) AddressKey(ctx context.Context) (string, error) {
+	v, err := d.loop.look(ctx)
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(v.AddressKey[:]), nil
+}
+
+// SetAddressKey implements web.Operator.
+func (d *Daemon) SetAddressKey(ctx context.Context, key string) error {
+	canonical, err := web.ParseAddressKey(key)
+	if err != nil {
+		return err
+	}
+	var k dhcp6.AddressKey
+	if _, err := hex.Decode(k[:], []byte(canonical)); err != nil {
+		panic("appliance: " + err.Error()) // ParseAddressKey let it pass
+	}
+	err = d.loop.durably(ctx, func(ticket uint64) engine.Event { return engine.SetAddressKey{Ticket: ticket, Key: k} })
+	if err == nil {
+		d.options.Log.Info("the operator has changed the address key; new clients get addresses by the new one")
+	}
+	return err
 }
 
 func webProblems(problems config.Problems) []web.Problem {

@@ -175,6 +175,33 @@ func (c *Client) ApplyConfig(ctx context.Context, text []byte, persist bool) ([]
 	return v.Problems, err
 }
 
+// AddressKey asks for the secret behind the choice of addresses.
+func (c *Client) AddressKey(ctx context.Context) (string, error) {
+	var s secret
+	if err := c.json(ctx, http.MethodGet, "/api/v1/address-key", nil, "", &s); err != nil {
+		return "", err
+	}
+	key, err := ParseAddressKey(s.AddressKey)
+	if err != nil {
+		return "", c.misunderstood(err)
+	}
+	return key, nil
+}
+
+// SetAddressKey changes the secret to key, spelled in any way that
+// ParseAddressKey reads.
+func (c *Client) SetAddressKey(ctx context.Context, key string) error {
+	canonical, err := ParseAddressKey(key)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(secret{canonical})
+	if err != nil {
+		return err
+	}
+	return c.json(ctx, http.MethodPut, "/api/v1/address-key", body, jsonType, &struct{}{})
+}
+
 // checkLen refuses a text before 4 MiB and more of it travel.
 func checkLen(text []byte) error {
 	if len(text) <= ConfigLenMax {

@@ -34,11 +34,13 @@ func TestClientIsTheOperator(t *testing.T) {
 		Clock: Clock{Now: at, Trusted: true},
 		Links: []Link{{Name: "lan", Interface: "eth0", State: LinkUp, Serving: true, Pools: []Pool{
 			{Type: "IA_PD", Range: "2001:db8::/32", DelegatedLength: 64, Size: "18446744073709551616", Used: 2},
-		}}},
+		}, RouterAdvertisements: &RouterAdvertisements{Source: "fe80::1", Message: "wait", Sent: 1, SendErrors: 2, Solicitations: 3}}},
 		Leases:        map[string]int{"ACTIVE": 3},
-		Counters:      Counters{Received: 1 << 63, Dropped: map[string]uint64{"truncated": 4}},
+		Counters:      Counters{Received: 1 << 63, Dropped: map[string]uint64{"truncated": 4}, Oversized: 5, Truncated: 6, SendErrors: 7},
 		Storage:       Storage{File: "/perm/leases.db", Size_bytes: 1 << 40, LastCommit_us: 1500},
 		Configuration: Configuration{File: "/perm/config.json", LoadedAt: at, LastProblem: "line 3"},
+
+		NetworkProblems: []string{"interface eth1 does not exist yet"},
 	}}
 	c := start(t, op)
 	s, err := c.Status(t.Context())
@@ -72,6 +74,15 @@ func TestClientIsTheOperator(t *testing.T) {
 	}
 	if err := c.ReleaseLease(t.Context(), "nonsense"); !errors.As(err, &e) || e.Status != 400 {
 		t.Errorf("release of nonsense: %v", err)
+	}
+	if err := c.SetAddressKey(t.Context(), " "+strings.ToUpper(goodKey)+"\n"); err != nil || op.key != goodKey {
+		t.Errorf("set the key: %v, it is %q", err, op.key)
+	}
+	if key, err := c.AddressKey(t.Context()); err != nil || key != goodKey {
+		t.Errorf("the key is %q, %v", key, err)
+	}
+	if err := c.SetAddressKey(t.Context(), "short"); !errors.As(err, &e) || e.Status != 400 || op.key != goodKey {
+		t.Errorf("set a bad key: %v, it is %q", err, op.key)
 	}
 	if _, err := c.ApplyConfig(t.Context(), make([]byte, ConfigLenMax+1), true); !errors.As(err, &e) || e.Status != 400 {
 		t.Errorf("apply of too much: %v", err)

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -15,10 +17,12 @@ import (
 // is a whole address also finds the delegated prefix that it lies in, and may
 // be spelled in any way that RFC 4291 allows.
 type Filter struct {
-	text  string
-	parts []string   // lower case; one of them has to be found
-	digit string     // the text when it is hexadecimal digits only: DUIDs without separators
-	addr  netip.Addr // the text when it is an address
+	text   string
+	parts  []string   // lower case; one of them has to be found
+	octets [][]byte   // the parts again, to be found in rendered octets
+	words  bool       // no part can be one of an address, a prefix or a DUID
+	digit  string     // the text when it is hexadecimal digits only: DUIDs without separators
+	addr   netip.Addr // the text when it is an address
 }
 
 // ParseFilter reads the text of a filter. Only its length can be wrong
@@ -48,14 +52,60 @@ func ParseFilter(text string) (Filter, error) {
 			f.addr = p.Addr()
 		}
 	}
+	for _, part := range f.parts {
+		f.octets = append(f.octets, []byte(part))
+	}
+	f.words = !slices.ContainsFunc(f.parts, func(part string) bool { return strings.Trim(part, "0123456789abcdef:./") == "" })
 	return f, nil
 }
 
 // String is the text that the filter was made from.
 func (f Filter) String() string { return f.text }
 
-// Match reports whether the lease is one that the operator looks for. It does
-// not allocate: a search walks a million leases.
+// Facts are what a Filter looks at, as a daemon has them before it makes a Lease
+// of them: that costs more than the search does.
+type Facts struct {
+	Prefix                 netip.Prefix // of an address: with its whole length
+	Client                 string       // octets of the DUID
+	Hostname, Link, Status string
+	Via                    netip.Addr // invalid: there is no next hop
+}
+
+// MatchFacts is Match of the Lease that these facts make. It does not allocate:
+// a search walks a million leases.
+func (f Filter) MatchFacts(l *Facts) bool {
+	if f.text == "" || f.addr.IsValid() && l.Prefix.Contains(f.addr) {
+		return true
+	}
+	for _, part := range f.parts {
+		if containsFold(l.Hostname, part) || containsFold(l.Link, part) || containsFold(l.Status, part) {
+			return true
+		}
+	}
+	if f.words {
+		return false
+	}
+	var buffer [factsLenMax]byte // of three texts behind each other
+	prefix := appendLeaseText(buffer[:0], l.Prefix)
+	// What is digits only is a part of an octet also where there are no colons.
+	client := appendDUID(prefix[len(prefix):], l.Client, f.digit == "")
+	var via []byte
+	if l.Via.IsValid() {
+		via = l.Via.AppendTo(client[len(client):])
+	}
+	for _, part := range f.octets { // these texts are in lower case
+		if bytes.Contains(prefix, part) || bytes.Contains(client, part) || bytes.Contains(via, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// factsLenMax is the room for a prefix, a DUID of 130 octets and an address, in
+// octets. Longer texts are searched as well, with an allocation.
+const factsLenMax = len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128") + 3*130 + len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+
+// Match reports whether the lease is one that the operator looks for.
 func (f Filter) Match(l *Lease) bool {
 	if f.text == "" {
 		return true
@@ -157,11 +207,25 @@ func CanonicalPrefix(text string) (string, error) {
 }
 
 // leaseText is how Lease.Prefix spells p: an address without its length.
-func leaseText(p netip.Prefix) string {
+func leaseText(p netip.Prefix) string { return string(appendLeaseText(nil, p)) }
+
+func appendLeaseText(b []byte, p netip.Prefix) []byte {
 	if p.IsSingleIP() {
-		return p.Addr().String()
+		return p.Addr().AppendTo(b)
 	}
-	return p.String()
+	return p.AppendTo(b)
+}
+
+// appendDUID spells a DUID as Lease.Client does, or without its colons.
+func appendDUID(b []byte, duid string, colons bool) []byte {
+	const digits = "0123456789abcdef"
+	for i := range len(duid) {
+		if i > 0 && colons {
+			b = append(b, ':')
+		}
+		b = append(b, digits[duid[i]>>4], digits[duid[i]&15])
+	}
+	return b
 }
 
 // quotedLenMax is how much of a foreign text an error repeats, in octets.

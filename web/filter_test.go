@@ -1,6 +1,8 @@
 package web
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,11 @@ import (
 var nas = Lease{
 	Prefix: "2001:db8:80aa:bb00::/56", Type: "IA_PD", Link: "Upstairs", Client: "00:01:00:01:2c:3d:4e:5f:02:00:00:ab:cd:ef",
 	Hostname: "nas-1", Status: "ACTIVE", Via: "fe80::ab:cdff:fe12:3456", Route: "installed",
+}
+
+var nasFacts = Facts{
+	Prefix: netip.MustParsePrefix(nas.Prefix), Client: "\x00\x01\x00\x01\x2c\x3d\x4e\x5f\x02\x00\x00\xab\xcd\xef",
+	Hostname: nas.Hostname, Link: nas.Link, Status: nas.Status, Via: netip.MustParseAddr(nas.Via),
 }
 
 func TestFilter(t *testing.T) {
@@ -53,6 +60,9 @@ func TestFilter(t *testing.T) {
 		if got := f.Match(&nas); got != c.want {
 			t.Errorf("%q: match %v, want %v", c.text, got, c.want)
 		}
+		if got := f.MatchFacts(&nasFacts); got != c.want {
+			t.Errorf("%q: match of the facts %v, want %v", c.text, got, c.want)
+		}
 	}
 }
 
@@ -84,9 +94,48 @@ func TestFilterDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { f.Match(&nas) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { f.MatchFacts(&nasFacts) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+	longest := nasFacts
+	longest.Client = strings.Repeat("\xff", 130)
+	longest.Prefix, longest.Via = netip.MustParsePrefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127"), netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+	if n := testing.AllocsPerRun(100, func() { f.MatchFacts(&longest) }); n != 0 {
+		t.Errorf("%v allocations for the longest facts", n)
+	}
+}
+
+// FuzzFacts: the facts of a lease match exactly when what is shown of it does.
+func FuzzFacts(f *testing.F) {
+	a, via := nasFacts.Prefix.Addr().As16(), nasFacts.Via.As16()
+	for _, s := range []string{"", "ab", "02-00", "0001000", "2001:db8::/32", "2001:db8:80aa:bb00::1", "::", "NAS", "active", "fe80:0::ab:cdff:fe12:3456"} {
+		f.Add(s, a[:], uint8(56), []byte(nasFacts.Client), nas.Hostname, nas.Status, via[:])
+		f.Add(s, a[:], uint8(128), []byte{}, "", "", []byte{})
+	}
+	f.Fuzz(func(t *testing.T, text string, address []byte, bits uint8, client []byte, name, status string, via []byte) {
+		filter, err := ParseFilter(text)
+		addr, ok := netip.AddrFromSlice(address)
+		if err != nil || !ok || !addr.Is6() || addr.Is4In6() || bits > 128 {
+			return
+		}
+		prefix, err := addr.Prefix(int(bits))
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts := Facts{Prefix: prefix, Client: string(client), Hostname: name, Status: status}
+		l := Lease{Prefix: leaseText(prefix), Hostname: name, Status: status}
+		var octets []string
+		for _, o := range client {
+			octets = append(octets, fmt.Sprintf("%02x", o))
+		}
+		l.Client = strings.Join(octets, ":")
+		if next, ok := netip.AddrFromSlice(via); ok && next.Is6() {
+			facts.Via, l.Via = next, next.String()
+		}
+		if got, want := filter.MatchFacts(&facts), filter.Match(&l); got != want {
+			t.Errorf("%q: facts match %v, %+v matches %v", text, got, l, want)
+		}
+	})
 }
 
 func BenchmarkFilter(b *testing.B) {
@@ -97,7 +146,7 @@ func BenchmarkFilter(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				f.Match(&nas)
+				f.MatchFacts(&nasFacts)
 			}
 		})
 	}

@@ -43,6 +43,7 @@ var routes = map[string]map[string]endpoint{
 	"/api/v1/leases/release": {http.MethodPost: (*handler).release},
 	"/api/v1/config":         {http.MethodGet: (*handler).config, http.MethodPut: (*handler).apply},
 	"/api/v1/config/check":   {http.MethodPost: (*handler).check},
+	"/api/v1/address-key":    {http.MethodGet: (*handler).addressKey, http.MethodPut: (*handler).setAddressKey},
 }
 
 // ServeHTTP answers one request of the API.
@@ -68,7 +69,7 @@ func route(w http.ResponseWriter, r *http.Request) (endpoint, error) {
 		return nil, &Error{
 			Status: http.StatusNotFound,
 			Text:   "there is no " + quoted(r.URL.Path),
-			Hint:   "the API of this version is below /api/v1/: status, leases, leases/release, config, config/check",
+			Hint:   "the API of this version is below /api/v1/: status, leases, leases/release, config, config/check, address-key",
 		}
 	}
 	method := r.Method
@@ -131,6 +132,9 @@ func (s *Status) fill() {
 		if s.Links[i].Pools == nil {
 			s.Links[i].Pools = []Pool{}
 		}
+	}
+	if s.NetworkProblems == nil {
+		s.NetworkProblems = []string{}
 	}
 	if s.Leases == nil {
 		s.Leases = map[string]int{}
@@ -263,6 +267,42 @@ func (h *handler) apply(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	writeJSON(w, http.StatusOK, verdict{append([]Problem{}, problems...)})
+	return nil
+}
+
+// secret is the address key, asked for or sent.
+type secret struct {
+	AddressKey string `json:"address-key"`
+}
+
+func (h *handler) addressKey(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	key, err := h.op.AddressKey(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, secret{key})
+	return nil
+}
+
+func (h *handler) setAddressKey(w http.ResponseWriter, r *http.Request) error {
+	if _, err := parameters(r); err != nil {
+		return err
+	}
+	var s secret
+	if err := readJSON(w, r, &s); err != nil {
+		return err
+	}
+	key, err := ParseAddressKey(s.AddressKey)
+	if err != nil {
+		return err
+	}
+	if err := h.op.SetAddressKey(r.Context(), key); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, struct{}{})
 	return nil
 }
 

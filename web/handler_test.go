@@ -24,7 +24,7 @@ func ask(h http.Handler, method, target, contentType, body string) *httptest.Res
 }
 
 func TestRefusals(t *testing.T) {
-	op := &memory{leases: manyLeases(3), text: "good\n"}
+	op := &memory{leases: manyLeases(3), text: "good\n", key: "old"}
 	h := NewHandler(op)
 	for _, c := range []struct {
 		name, method, target, contentType, body string
@@ -66,6 +66,12 @@ func TestRefusals(t *testing.T) {
 		{"oversize action", "POST", "/api/v1/leases/release", jsonType, strings.Repeat(" ", actionLenMax+1), 413, "longer than the 4096 octets"},
 		{"oversize configuration", "PUT", "/api/v1/config", "", strings.Repeat(" ", ConfigLenMax+1), 413, "longer than"},
 		{"oversize check", "POST", "/api/v1/config/check", "", strings.Repeat(" ", ConfigLenMax+1), 413, "longer than"},
+		{"key not declared", "PUT", "/api/v1/address-key", "", `{"address-key":"` + goodKey + `"}`, 415, "not declared"},
+		{"key too short", "PUT", "/api/v1/address-key", jsonType, `{"address-key":"` + goodKey[1:] + `"}`, 400, "has 63 hexadecimal digits, it needs 64"},
+		{"key too long", "PUT", "/api/v1/address-key", jsonType, `{"address-key":"` + goodKey + `0"}`, 400, "has 65"},
+		{"no key", "PUT", "/api/v1/address-key", jsonType, `{}`, 400, "has 0"},
+		{"wrong method for the key", "POST", "/api/v1/address-key", jsonType, `{}`, 405, "it knows GET and PUT"},
+		{"parameter of the key", "GET", "/api/v1/address-key?key=" + goodKey, "", "", 400, "no parameter"},
 		{"bad persist", "PUT", "/api/v1/config?persist=maybe", "", "good", 400, "neither true nor false"},
 		{"bad configuration", "PUT", "/api/v1/config", "", "wrong", 422, `"problems":[{"line":1,"column":1,"path":"links.lan","text":"wrong"}]`},
 	} {
@@ -83,7 +89,7 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if len(op.leases) != 3 || op.text != "good\n" {
+	if len(op.leases) != 3 || op.text != "good\n" || op.key != "old" {
 		t.Error("a refused request has changed something")
 	}
 }
@@ -161,7 +167,7 @@ func TestErrorInTheMiddleOfAList(t *testing.T) {
 func TestInternalErrors(t *testing.T) {
 	for _, err := range []error{errors.New("disk on fire"), fmt.Errorf("cannot: %w", &Error{Status: 0, Text: "disk on fire"})} {
 		op := &memory{err: err}
-		for _, target := range []string{"/api/v1/status", "/api/v1/leases", "/api/v1/config"} {
+		for _, target := range []string{"/api/v1/status", "/api/v1/leases", "/api/v1/config", "/api/v1/address-key"} {
 			if w := ask(NewHandler(op), "GET", target, "", ""); w.Code != 500 || !strings.Contains(w.Body.String(), "disk on fire") {
 				t.Errorf("%s: %d %s", target, w.Code, w.Body)
 			}
@@ -215,6 +221,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "/api/v1/leases/release", "application/json", `{"prefix":"2001:db8::1"}`)
 	f.Add("PUT", "/api/v1/config?persist=0", "text/plain", "wrong\nodd\n")
 	f.Add("POST", "/api/v1/config/check", "", "\x00\xff")
+	f.Add("PUT", "/api/v1/address-key", "application/json", `{"address-key":"`+goodKey+`"}`)
 	f.Add("BREW", "/%2e%2e/api", "x", "{")
 	f.Fuzz(func(t *testing.T, method, target, contentType, body string) {
 		r, err := http.NewRequest(method, "http://tandem6d"+target, strings.NewReader(body))

@@ -21,6 +21,7 @@ type memory struct {
 	mu      sync.Mutex
 	leases  []Lease // by address, then length
 	text    string  // configuration in force
+	key     string  // address key
 	saved   string  // configuration in the file
 	queries []LeaseQuery
 }
@@ -97,6 +98,15 @@ func (m *memory) ApplyConfig(ctx context.Context, text []byte, persist bool) ([]
 		}
 	}
 	return problems, err
+}
+
+func (m *memory) AddressKey(context.Context) (string, error) { return m.key, m.err }
+
+func (m *memory) SetAddressKey(_ context.Context, key string) error {
+	if m.err == nil {
+		m.key = key
+	}
+	return m.err
 }
 
 // manyLeases are n leases of neighbouring addresses.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -131,11 +132,20 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
+// An Option changes how Serve works.
+type Option func(*http.Server)
+
+// LogTo has faults of the server itself, panics of a handler above all, written
+// to log as errors. Without it, they go to package log's standard logger.
+func LogTo(log *slog.Logger) Option {
+	return func(s *http.Server) { s.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError) }
+}
+
 // Serve answers requests on l with h until ctx ends; then it closes l, gives
 // running requests shutdownTimeMax to end, and returns nil. It returns an
 // error when l fails. It runs one goroutine a connection, at most
 // connectionsMax, and one that waits for ctx.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+func Serve(ctx context.Context, l net.Listener, h http.Handler, options ...Option) error {
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeMax,
@@ -143,6 +153,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		WriteTimeout:      requestTimeMax + OperationTimeMax + answerTimeReserve,
 		IdleTimeout:       idleTimeMax,
 		MaxHeaderBytes:    headerLenMax,
+	}
+	for _, o := range options {
+		o(server)
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(netutil.LimitListener(l, connectionsMax)) }()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -197,6 +198,44 @@ func TestServeEnds(t *testing.T) {
 	<-left
 	if err := <-asked; err == nil || !strings.Contains(err.Error(), "broke off") {
 		t.Errorf("the client sees %v", err)
+	}
+}
+
+// A handler that panics is logged where the daemon logs, and the server goes on.
+func TestServeLogsPanics(t *testing.T) {
+	path := t.TempDir() + "/s"
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	if err := reader.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(writer, nil))
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error)
+	fail := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("out of cheese") })
+	go func() { served <- Serve(ctx, l, fail, LogTo(log)) }()
+	for range 2 {
+		go NewClient(path).Status(t.Context())
+		record := make([]byte, 1<<16)
+		n, err := reader.Read(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(record[:n]); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "out of cheese") {
+			t.Errorf("logged %s", got)
+		}
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -14,6 +14,8 @@
 //	GET  /api/v1/config                          the configuration in force, as text
 //	PUT  /api/v1/config?persist=true             body: the new text; answers {"problems": [...]}
 //	POST /api/v1/config/check                    body: a text; answers {"problems": [...]}
+//	GET  /api/v1/address-key                     {"address-key": "64 hexadecimal digits"}: a secret
+//	PUT  /api/v1/address-key                     body: the same; answers {}
 //
 // A refusal has a status code of 400 or above and the body {"error": "what is
 // wrong", "hint": "what to do"}; a refused configuration also carries
@@ -72,6 +74,14 @@ type Operator interface {
 	// is set; without it, the next start reads the old file again. When one of
 	// the problems is not a Warning, nothing has changed.
 	ApplyConfig(ctx context.Context, text []byte, persist bool) ([]Problem, error)
+
+	// AddressKey returns the secret behind the choice of addresses (RFC 7943
+	// section 3, D-243) as ParseAddressKey spells it. Nothing else shows it.
+	AddressKey(ctx context.Context) (string, error)
+
+	// SetAddressKey changes that secret to key, spelled as ParseAddressKey
+	// does, and returns when that is durable. Clients keep what they have.
+	SetAddressKey(ctx context.Context, key string) error
 }
 
 // LeaseQuery says which leases to list.
@@ -93,6 +103,10 @@ type Status struct {
 	Counters      Counters       `json:"counters"`
 	Storage       Storage        `json:"storage"`
 	Configuration Configuration  `json:"configuration"`
+
+	// NetworkProblems are a sentence each: addresses and routes of the
+	// configuration that the box does not have, and what stands in the way.
+	NetworkProblems []string `json:"network-problems"`
 }
 
 // Clock is the wall clock and whether the server believes it.
@@ -121,6 +135,19 @@ type Link struct {
 	Serving   bool      `json:"serving"`
 	Message   string    `json:"message,omitempty"` // what keeps it from being served, or what an operator should know
 	Pools     []Pool    `json:"pools"`
+
+	// RouterAdvertisements is missing when none are configured for the link.
+	RouterAdvertisements *RouterAdvertisements `json:"router-advertisements,omitempty"`
+}
+
+// RouterAdvertisements are those that the box sends on the interface of a link
+// (RFC 4861); they count since they were configured.
+type RouterAdvertisements struct {
+	Source        string `json:"source,omitempty"`  // link-local address that they are sent from; empty: none are sent now
+	Message       string `json:"message,omitempty"` // why none are sent now
+	Sent          uint64 `json:"sent"`
+	SendErrors    uint64 `json:"send-errors"`   // the kernel did not take them
+	Solicitations uint64 `json:"solicitations"` // valid ones, of hosts that asked
 }
 
 // Pool is one range of addresses, or one prefix out of which prefixes are
@@ -139,8 +166,11 @@ type Counters struct {
 	Answered       uint64            `json:"answered"`        // packets
 	Dropped        map[string]uint64 `json:"dropped"`         // packets the server refused to answer, by reason
 	RingDrops      uint64            `json:"ring-drops"`      // packets that found no room: the box was too slow
+	Oversized      uint64            `json:"oversized"`       // large packets that found no room
+	Truncated      uint64            `json:"truncated"`       // packets that no client sends: far too long, or without a destination
+	SendErrors     uint64            `json:"send-errors"`     // answers that the kernel did not take
 	Commits        uint64            `json:"commits"`         // transactions on the disk
-	CommittedBytes uint64            `json:"committed-bytes"` // octets in them
+	CommittedBytes uint64            `json:"committed-bytes"` // octets written by them; 0: not known
 }
 
 // Storage is the lease file.

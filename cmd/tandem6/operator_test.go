@@ -180,6 +180,16 @@ func (o *scripted) ApplyConfig(ctx context.Context, text []byte, persist bool) (
 	return problems, os.WriteFile(filepath.Join(o.dir, "config.json"), text, 0o600)
 }
 
+// The key file is as the daemon spells keys, and a new line.
+func (o *scripted) AddressKey(context.Context) (string, error) {
+	text, err := os.ReadFile(filepath.Join(o.dir, "key"))
+	return strings.TrimSpace(string(text)), err
+}
+
+func (o *scripted) SetAddressKey(_ context.Context, key string) error {
+	return os.WriteFile(filepath.Join(o.dir, "key"), []byte(key+"\n"), 0o600)
+}
+
 // A gate is an Operator whose second page waits until the first was read.
 type gate struct {
 	scripted
