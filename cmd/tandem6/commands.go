@@ -35,8 +35,9 @@ func init() {
 			name:  "status",
 			brief: "what is served, how full it is, what is wrong",
 			about: `Shows whether tandem6d serves DHCPv6 and whom: its links and pools, the number
-of leases, the packets it answered and dropped with the reasons, the lease file
-and the configuration in force.`,
+of leases, what the network lacks of the configuration, who gets router
+advertisements, the packets it answered and dropped with the reasons, the lease
+file and the configuration in force.`,
 			flags: "--json  one JSON object for scripts",
 			examples: `tandem6 status
 tandem6 status --json | jq .leases.ACTIVE`,
@@ -102,6 +103,38 @@ refused as a whole. Clients keep their leases as far as the new one allows it.`,
 			examples: `tandem6 config apply new.json
 tandem6 config show | sed s/5400/7200/ | tandem6 config apply -`,
 			define: defineConfigApply,
+		},
+		{
+			name: "address-key show", brief: "print the secret behind the choice of addresses",
+			about: `Prints the address key, 64 hexadecimal digits: the secret from which tandem6d
+chooses addresses and prefixes, the same for a client each time, so that nobody
+outside can foresee them (RFC 7943). Who knows it can: keep it to yourself. No
+other command prints it, and no log holds it. Both boxes of a pair need the same.`,
+			examples: `tandem6 address-key show
+tandem6 address-key show | ssh other-box tandem6 address-key set -`,
+			define: func(*flag.FlagSet) action { return addressKeyShow },
+		},
+		{
+			name: "address-key set", args: "HEX|-", argsMin: 1, argsMax: 1,
+			argsHint: "HEX is 64 hexadecimal digits, - reads them from standard input",
+			brief:    "set the address key, that of the other box for instance",
+			about: `Makes HEX (- reads it from standard input, where no list of processes shows it)
+the address key and stores it. Clients keep what they have, and get it again as
+long as tandem6d remembers them; new clients get addresses by the new key. Both
+boxes of a pair need the same.`,
+			examples: `tandem6 address-key set - < key
+ssh other-box tandem6 address-key show | tandem6 address-key set -`,
+			define: func(*flag.FlagSet) action { return addressKeySet },
+		},
+		{
+			name: "address-key renew", brief: "make a new address key at random",
+			about: `Makes 32 random octets the address key and stores them, when somebody may have
+seen the old one. It does not print them. Clients keep what they have, and get
+it again as long as tandem6d remembers them; new clients get addresses by the
+new key. Both boxes of a pair need the same: set it on the other box, too.`,
+			examples: `tandem6 address-key renew
+tandem6 address-key show | ssh other-box tandem6 address-key set -`,
+			define: func(*flag.FlagSet) action { return addressKeyRenew },
 		},
 		{
 			name: "version", brief: "print the version of this program",

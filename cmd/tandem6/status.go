@@ -38,6 +38,11 @@ func (a *app) showStatus(s *web.Status) error {
 	}
 	a.line("clock", "%s, %s", instant(s.Clock.Now), clock)
 	a.line("leases", "%s", byStatus(s.Leases))
+	label := "network"
+	for _, problem := range s.NetworkProblems {
+		a.line(label, "PROBLEM: %s", problem)
+		label = ""
+	}
 	a.showConfiguration(s)
 	a.showStorage(s)
 	a.stdout.WriteByte('\n')
@@ -70,8 +75,11 @@ func (a *app) showConfiguration(s *web.Status) {
 func (a *app) showStorage(s *web.Status) {
 	commits := "no commit since the start"
 	if c := s.Counters; c.Commits > 0 {
-		commits = fmt.Sprintf("%s commits of %s in all, the last took %s",
-			count(c.Commits), octets(c.CommittedBytes), microseconds(s.Storage.LastCommit_us))
+		commits = count(c.Commits) + " commits"
+		if c.CommittedBytes > 0 {
+			commits += " of " + octets(c.CommittedBytes) + " in all"
+		}
+		commits += ", the last took " + microseconds(s.Storage.LastCommit_us)
 	}
 	a.line("storage", "%s, %s; %s", s.Storage.File, octets(uint64(max(0, s.Storage.Size_bytes))), commits)
 }
@@ -100,7 +108,7 @@ func (a *app) showLinks(links []web.Link) error {
 	if len(links) == 0 {
 		return nil
 	}
-	list := newTable(a.stdout, "LINK", "INTERFACE", "STATE", "SERVED")
+	list := newTable(a.stdout, "LINK", "INTERFACE", "STATE", "SERVED", "ROUTER ADVERTISEMENTS")
 	pools := newTable(a.stdout, "LINK", "TYPE", "POOL", ">USED", ">OF", ">SHARE")
 	for _, l := range links {
 		served := "yes"
@@ -112,7 +120,7 @@ func (a *app) showLinks(links []web.Link) error {
 		case !l.Serving:
 			served = "no"
 		}
-		if err := list.row(l.Name, l.Interface, string(l.State), served); err != nil {
+		if err := list.row(l.Name, l.Interface, string(l.State), served, advertised(l.RouterAdvertisements)); err != nil {
 			return err
 		}
 		for _, p := range l.Pools {
@@ -136,6 +144,20 @@ func (a *app) showLinks(links []web.Link) error {
 	return nil
 }
 
+// advertised says whether router advertisements are sent; nothing when none are
+// configured.
+func advertised(r *web.RouterAdvertisements) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.Source == "":
+		return "no: " + or(r.Message, "not yet")
+	case r.SendErrors > 0:
+		return fmt.Sprintf("from %s, %s sent, %s failed", r.Source, count(r.Sent), count(r.SendErrors))
+	}
+	return fmt.Sprintf("from %s, %s sent", r.Source, count(r.Sent))
+}
+
 // showCounters prints where the packets went, reasons to drop by their number.
 func (a *app) showCounters(c *web.Counters) error {
 	t := newTable(a.stdout, "PACKETS", ">SINCE START")
@@ -144,10 +166,18 @@ func (a *app) showCounters(c *web.Counters) error {
 		dropped += n
 	}
 	rows := []struct {
-		name string
-		n    uint64
-	}{{"received", c.Received}, {"answered", c.Answered}, {"lost, no room", c.RingDrops}, {"dropped", dropped}}
+		name   string
+		n      uint64
+		always bool
+	}{
+		{"received", c.Received, true}, {"answered", c.Answered, true}, {"answers not sent", c.SendErrors, false},
+		{"lost, no room", c.RingDrops, true}, {"lost, no room for a large one", c.Oversized, false}, {"lost, too long", c.Truncated, false},
+		{"dropped", dropped, true},
+	}
 	for _, r := range rows {
+		if r.n == 0 && !r.always {
+			continue
+		}
 		if err := t.row(r.name, count(r.n)); err != nil {
 			return err
 		}
