@@ -284,10 +284,17 @@ func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA, known bool)
 		tell = func(lease.IAType, netip.Prefix) bool { return true }
 	}
 	for _, l := range in.leases {
-		if specified(l.prefix) && !out.mentions(l.prefix) && tell(in.typ, l.prefix) {
+		if specified(l.prefix) && !out.mentions(l.prefix) && tell(in.typ, l.prefix) && !x.holds(l.prefix) {
 			x.withdraw(out, l.prefix)
 		}
 	}
+}
+
+// holds reports whether the client rightly holds p, be it in another identity
+// association than it said.
+func (x *exchange) holds(p netip.Prefix) bool {
+	b := x.t.Get(p)
+	return b != nil && b.Status == lease.Active && b.Client == x.client && b.Link == x.link.Name && x.link.appropriate(p, x.now.Wall)
 }
 
 func (ia *answeredIA) mentions(p netip.Prefix) bool {
