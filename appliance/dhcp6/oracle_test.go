@@ -70,7 +70,7 @@ func (a *answer) request() (ias [][]byte) {
 }
 
 // prefixes are the leases that the client may use.
-func (i *oracleIA) prefixes() (ps []netip.Prefix) {
+func (i oracleIA) prefixes() (ps []netip.Prefix) {
 	for _, l := range i.leases {
 		if l.valid > 0 {
 			ps = append(ps, l.prefix)
@@ -80,7 +80,7 @@ func (i *oracleIA) prefixes() (ps []netip.Prefix) {
 }
 
 // withdrawn are the leases that the client has to give up.
-func (i *oracleIA) withdrawn() (ps []netip.Prefix) {
+func (i oracleIA) withdrawn() (ps []netip.Prefix) {
 	for _, l := range i.leases {
 		if l.valid == 0 {
 			ps = append(ps, l.prefix)
@@ -433,7 +433,7 @@ func allowedStatus(q MessageType, typ lease.IAType) []int {
 func checkIAs(d *desk, q *asked, a *answer) {
 	d.Helper()
 	var keys []tlv
-	leases := map[netip.Prefix]bool{}
+	granted, mentioned := map[netip.Prefix]int{}, map[netip.Prefix]int{} // by IAs
 	for _, i := range a.ias {
 		keys = append(keys, tlv{uint16(i.typ), u32(uint32(i.id))})
 		if i.t1 != a.ias[0].t1 || i.t2 != a.ias[0].t2 {
@@ -448,20 +448,28 @@ func checkIAs(d *desk, q *asked, a *answer) {
 		if i.status == -1 && len(i.leases) == 0 {
 			d.Errorf("an IA without lease or status")
 		}
-		for _, l := range i.leases {
+		for n, l := range i.leases {
+			mentioned[l.prefix]++
+			if l.valid > 0 {
+				granted[l.prefix]++
+			}
 			switch {
+			case slices.ContainsFunc(i.leases[:n], func(o oracleLease) bool { return o.prefix == l.prefix }):
+				d.Errorf("%v twice in one IA", l.prefix)
 			case l.preferred > l.valid:
 				d.Errorf("D-143: preferred %d above valid %d", l.preferred, l.valid)
 			case l.prefix != l.prefix.Masked() || i.typ == lease.IAPD && l.prefix.Bits() > DelegatedLengthMax:
 				d.Errorf("D-253: delegated prefix %v", l.prefix)
-			case leases[l.prefix]:
-				d.Errorf("%v twice in one answer", l.prefix)
 			case l.valid == 0 && a.typ == Advertise:
 				d.Errorf("D-071: %v in an Advertise with lifetime 0", l.prefix)
 			case l.exclude != nil && !slices.Contains(q.oro, 67):
 				d.Errorf("D-180: Prefix Exclude unasked")
 			}
-			leases[l.prefix] = true
+		}
+	}
+	for p := range granted {
+		if mentioned[p] != 1 {
+			d.Errorf("%v granted in %d IAs, mentioned in %d", p, granted[p], mentioned[p])
 		}
 	}
 	for n, k := range keys {
@@ -573,7 +581,7 @@ func checkTable(d *desk, p *Packet, a *answer) {
 	for _, i := range a.ias {
 		for _, l := range i.leases {
 			b := d.table.Get(l.prefix)
-			ours := b != nil && b.Status == lease.Active && b.Client == lease.DUID(a.cid) && b.Type == i.typ && b.ID == i.id
+			ours := b != nil && b.Status == lease.Active && b.IA == lease.IA{Link: d.s.x.link.Name, Client: lease.DUID(a.cid), Type: i.typ, ID: i.id}
 			switch {
 			case l.valid == 0 && ours && b.Expires > d.now.Wall:
 				d.Errorf("%v is withdrawn and still held", l.prefix)
