@@ -131,6 +131,7 @@ func (c *Conn) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.udp.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	r := newReceiver()
+	var rest rester
 	receive := r.receive // made once: a method value is an allocation
 	for {
 		err := c.raw.Read(receive)
@@ -142,7 +143,11 @@ func (c *Conn) Run(ctx context.Context) error {
 		case r.errno != 0:
 			return fmt.Errorf("reading DHCPv6 datagrams: %w", os.NewSyscallError("recvmmsg", r.errno))
 		}
-		c.deliver(r, time.Now())
+		now := time.Now()
+		c.deliver(r, now)
+		if d := rest.read(r.n, now); d > 0 {
+			time.Sleep(d)
+		}
 	}
 }
 
