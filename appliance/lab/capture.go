@@ -82,13 +82,17 @@ func (c *Capture) Wait(t T, within time.Duration, from int, what string, match f
 	}) {
 		return found
 	}
+	packets := c.Packets(t)[from:]
 	var seen strings.Builder
-	for _, p := range c.Packets(t)[from:] {
+	for _, p := range packets[max(0, len(packets)-packetsShown):] {
 		fmt.Fprintf(&seen, "\n\t%v", p)
 	}
 	t.Fatalf("no %s within %v; seen since:%s", what, within, seen.String())
 	return Packet{}
 }
+
+// packetsShown is how many of the last packets the message of a failed test shows.
+const packetsShown = 10
 
 // The layout of a capture file, as tcpdump writes it on a little-endian machine: pcap-savefile(5).
 const (

@@ -26,6 +26,25 @@ type Client struct {
 	start func(t T, h *Host, iface string) *Process
 }
 
+// Hosts are clients with their default settings, or nearly so: they start DHCPv6 when a router advertisement tells them to, and
+// take the default router from it.
+var Hosts = []Client{
+	{
+		Name: "dhcpcd", Programs: []string{"dhcpcd"}, Address: true,
+		start: func(t T, h *Host, iface string) *Process {
+			h.Run(t, "mkdir", "-p", "/var/lib/dhcpcd")
+			return h.Start(t, "dhcpcd", "-B", "-d", iface) // Debian's /etc/dhcpcd.conf
+		},
+	},
+	{
+		Name: "systemd-networkd", Programs: []string{"/lib/systemd/systemd-networkd"}, Address: true, Prefix: true,
+		start: func(t T, h *Host, iface string) *Process {
+			h.WriteFile(t, "/run/systemd/network/10-up.network", "[Match]\nName="+iface+"\n[Network]\nDHCP=ipv6\n", 0o644)
+			return runNetworkd(t, h)
+		},
+	},
+}
+
 // Start runs the client on an interface of a host, as a machine would at boot. It has what an earlier run left in /var/lib.
 func (c Client) Start(t T, h *Host, iface string) *Process {
 	t.Helper()
@@ -108,6 +127,11 @@ func startNetworkd(t T, h *Host, iface string) *Process {
 		"LinkLocalAddressing=ipv6\nKeepConfiguration=yes\n[DHCPv6]\nWithoutRA=solicit\nPrefixDelegationHint=::/56\n", 0o644)
 	h.WriteFile(t, "/run/systemd/network/20-down.network", "[Match]\nName=down0\n[Network]\nDHCPPrefixDelegation=yes\nIPv6AcceptRA=no\n"+
 		"[DHCPPrefixDelegation]\nUplinkInterface="+iface+"\nSubnetId=1\n", 0o644)
+	return runNetworkd(t, h)
+}
+
+func runNetworkd(t T, h *Host) *Process {
+	t.Helper()
 	h.Run(t, "mkdir", "-p", "/run/systemd/netif/links", "/run/systemd/netif/leases", "/run/systemd/netif/lldp")
 	h.Run(t, "chown", "-R", "systemd-network", "/run/systemd/netif")
 	h.Run(t, "mount", "-t", "tmpfs", "tmpfs", "/etc/systemd/network")

@@ -21,13 +21,13 @@ var shortLived = lab.Settings{PreferredSeconds: 20, ValidSeconds: 120, RenewSeco
 
 // TestClients has every client get, renew, rebind after the server was killed, find again after its own reboot, and release its
 // leases on the server's own link. With [audit] on all packets it shows
-//   - D-001, D-004, D-006, D-008: where answers come from and go to;
-//   - D-011, D-012, D-085, D-177: what no answer holds;
+//   - D-001, D-006, D-008: where answers come from and go to;
+//   - D-085, D-177: what no answer holds;
 //   - D-053, D-054, D-055: transaction-id, Server and Client Identifier;
-//   - D-057, D-058, D-340: one server DUID, also after SIGKILL and restart;
+//   - D-058, D-340: one server DUID, also after SIGKILL and restart;
 //   - D-066, D-155: each IA that was asked for is in the answer;
-//   - D-075, D-088: the Reply holds what the Advertise offered;
-//   - D-095, D-111, D-122, D-143: T1 and T2 are the same in all IAs, and in order;
+//   - D-075: the Reply holds what the Advertise offered;
+//   - D-143: T1 not above T2, preferred not above valid lifetime;
 //   - D-101, D-103, D-123: dhclient's Confirm and its Rebind of a prefix after a reboot;
 //   - D-105, D-115, D-150: leases extended by Renew, and by Rebind after SIGKILL;
 //   - D-069, D-156, D-159: the DNS server that the client asked for, in every answer;
@@ -77,6 +77,10 @@ func testClient(t *testing.T, n *lab.Network, c lab.Client) {
 		for _, l := range held {
 			if l.Preferred != 20*time.Second || l.Valid != 120*time.Second {
 				t.Errorf("%v: want the configured lifetimes, 20 s and 120 s", l)
+			}
+			if a := l.Prefix.Addr(); !l.Delegated && (a.Compare(lab.Pool[0]) < 0 || a.Compare(lab.Pool[1]) > 0) ||
+				l.Delegated && (!lab.PrefixPool.Contains(a) || l.Prefix.Bits() != lab.DelegatedBits) {
+				t.Errorf("%v is not out of the link's pools", l)
 			}
 			expectLease(t, server, l)
 			expectUse(t, n, c, l)
@@ -252,4 +256,30 @@ func expectUse(t *testing.T, n *lab.Network, c lab.Client, l lab.Lease) {
 		}
 		return false
 	})
+}
+
+// TestStateless has dhclient ask for options only: it gets the DNS server, no IA, and no lease comes of it (D-137, D-141).
+func TestStateless(t *testing.T) {
+	t.Parallel()
+	lab.Need(t, "dhclient", "tcpdump", "tshark")
+	n := lab.NewNetwork(t)
+	server := newServer(t, n, shortLived)
+	server.Start(t)
+	capture := n.Client.Capture(t, "eth0")
+	n.Client.Run(t, "mkdir", "-p", "/var/lib/dhcp")
+	n.Client.Start(t, "dhclient", "-6", "-S", "-d", "eth0")
+	lab.Eventually(t, clientTime, "a Reply to Information-request", func() bool {
+		_, replies := exchanges(t, capture, 0, dhcpv6.MessageTypeInformationRequest)
+		return len(replies) > 0
+	})
+	_, replies := exchanges(t, capture, 0, dhcpv6.MessageTypeInformationRequest)
+	m := replies[0].Message
+	if dns := m.Options.DNS(); len(dns) != 1 || dns[0].String() != "2001:db8::53" || len(m.Options.IANA())+len(m.Options.IAPD()) > 0 {
+		t.Errorf("got %v, want the DNS server 2001:db8::53 and no IA", m)
+	}
+	if list := server.Leases(t); len(list) > 0 {
+		t.Errorf("leases %v, want none", list)
+	}
+	audit(t, capture.Packets(t))
+	capture.Check(t)
 }

@@ -61,7 +61,7 @@ const fleetReceiveOctets = 4 << 20
 // exampleEnterprise is for documentation (RFC 5612).
 const exampleEnterprise = 32473
 
-// NewFleet makes a fleet without clients. It ends with the test.
+// NewFleet makes a fleet without clients. It ends with the test t.
 func NewFleet(t T, h *Host, iface string) *Fleet {
 	t.Helper()
 	conn, own, to := h.clientSocket(t, iface)
@@ -77,7 +77,7 @@ func NewFleet(t T, h *Host, iface string) *Fleet {
 		f.receive()
 		close(done)
 	}()
-	h.t.Cleanup(func() {
+	t.Cleanup(func() {
 		conn.Close()
 		<-done
 	})
@@ -244,13 +244,22 @@ func (c *FleetClient) message(kind dhcpv6.MessageType, server dhcpv6.DUID) *dhcp
 	return m
 }
 
+// Solicit asks for an address and a prefix, and keeps in mind what is offered.
+func (c *FleetClient) Solicit(ctx context.Context) (*dhcpv6.Message, error) {
+	advertise, err := c.ask(ctx, c.message(dhcpv6.MessageTypeSolicit, nil), patience...)
+	if err != nil {
+		return nil, err
+	}
+	c.Leases = Leases(advertise)
+	return advertise, nil
+}
+
 // Lease gets an address and a prefix with Solicit and Request.
 func (c *FleetClient) Lease(ctx context.Context) error {
-	advertise, err := c.ask(ctx, c.message(dhcpv6.MessageTypeSolicit, nil), patience...)
+	advertise, err := c.Solicit(ctx)
 	if err != nil {
 		return err
 	}
-	c.Leases = Leases(advertise)
 	reply, err := c.ask(ctx, c.message(dhcpv6.MessageTypeRequest, advertise.Options.ServerID()), patience...)
 	if err != nil {
 		return err
@@ -263,7 +272,7 @@ func (c *FleetClient) Lease(ctx context.Context) error {
 
 // Renew renews the client's leases. An answer that does not extend them all is an error.
 func (c *FleetClient) Renew(ctx context.Context) error {
-	reply, err := c.ask(ctx, c.message(dhcpv6.MessageTypeRenew, c.fleet.serverID()), patience...)
+	reply, err := c.ask(ctx, c.message(dhcpv6.MessageTypeRenew, c.fleet.Server()), patience...)
 	if err != nil {
 		return err
 	}
@@ -284,7 +293,7 @@ func (c *FleetClient) Release(ctx context.Context) error {
 		delete(f.held, l.Prefix)
 	}
 	f.mu.Unlock()
-	_, err := c.ask(ctx, c.message(dhcpv6.MessageTypeRelease, f.serverID()), patience...)
+	_, err := c.ask(ctx, c.message(dhcpv6.MessageTypeRelease, f.Server()), patience...)
 	return err
 }
 
@@ -328,7 +337,8 @@ func (f *Fleet) life(ctx context.Context) error {
 	return nil
 }
 
-func (f *Fleet) serverID() dhcpv6.DUID {
+// Server returns the DUID of the first server that answered.
+func (f *Fleet) Server() dhcpv6.DUID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.server

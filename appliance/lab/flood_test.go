@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // TestFlood floods the server with Solicits, each from a client that never comes back, while known clients renew. They are all
-// served, and the server's memory stays within bounds (D-245, D-344).
+// served, and the server's memory stays within bounds.
 func TestFlood(t *testing.T) {
 	const (
 		floodTime     = 5 * time.Second
@@ -65,4 +66,41 @@ func TestFlood(t *testing.T) {
 		t.Errorf("the server's memory grew to %d KiB, want at most %d", peak, memoryMostKiB)
 	}
 	expectLedger(t, 0, server, fleet)
+}
+
+// TestOneClientFloods has one client ask over and over: the server answers it only so often, and serves the others (D-245).
+func TestOneClientFloods(t *testing.T) {
+	needTandem6d(t)
+	lab.Need(t)
+	const (
+		limit = 20 // messages per second and client: the default
+		asked = 50 * limit
+	)
+	n := lab.NewNetwork(t)
+	server := newServer(t, n, lab.Settings{PreferredSeconds: 3600, ValidSeconds: 7200})
+	server.Start(t)
+	fleet := lab.NewFleet(t, n.Client, "eth0")
+	eager := fleet.NewClient()
+	if err := eager.Lease(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	start, before := time.Now(), fleet.Replies()
+	// The fleet waits for each answer; those that do not come are given up when the other client has been served.
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	for range asked {
+		asking.Go(func() { eager.Renew(ctx) })
+	}
+	other := fleet.NewClient()
+	if err := other.Lease(t.Context()); err != nil {
+		t.Errorf("another client is not served: %v", err)
+	}
+	cancel()
+	asking.Wait()
+	answered := fleet.Replies() - before - 1 // one went to the other client
+	most := limit * (2 + int(time.Since(start).Seconds()))
+	t.Logf("%d of %d messages answered within %v", answered, asked, time.Since(start).Round(time.Millisecond))
+	if answered > most {
+		t.Errorf("%d answers to one client within %v, want at most %d", answered, time.Since(start), most)
+	}
 }

@@ -13,7 +13,7 @@ import (
 
 // TestKillUnderLoad kills the server with SIGKILL while clients get, renew and release leases, again and again: after each restart
 // it still has every lease for which a Reply left, and it never gives an address or prefix to two clients. At the end all clients
-// renew. The environment variable TANDEM6_KILLS says how often it is killed.
+// renew, and get what they had (D-150). The environment variable TANDEM6_KILLS says how often it is killed.
 func TestKillUnderLoad(t *testing.T) {
 	const (
 		atOnce      = 64  // clients that are being served when the kill comes

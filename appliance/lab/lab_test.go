@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/tandem6/tandem6/appliance/lab"
@@ -12,6 +11,7 @@ import (
 
 var (
 	serverName = flag.String("server", "tandem6d", "the server under test: tandem6d, or kea to check the bench itself where a test allows it")
+	binFolder  = flag.String("bin", "", "the folder with tandem6d and tandem6; empty: build them")
 	binaries   lab.Binaries
 )
 
@@ -29,6 +29,10 @@ func run(m *testing.M) int {
 	if *serverName == "kea" || os.Geteuid() != 0 {
 		return m.Run()
 	}
+	if *binFolder != "" {
+		binaries = lab.Binaries(*binFolder)
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "tandem6-lab-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -39,7 +43,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	binaries = lab.Binaries(filepath.Clean(dir))
+	binaries = lab.Binaries(dir)
 	return m.Run()
 }
 

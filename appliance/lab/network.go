@@ -71,14 +71,16 @@ type Settings struct {
 	RenewSeconds, RebindSeconds    int // T1 and T2; 0 lets the server derive them
 	// SoleServer turns on Rapid Commit and bindings for unknown leases in Renew and Rebind: what a server may do that is alone.
 	SoleServer bool
-	// Quiet asks the server to log only what goes wrong.
+	// Advertise has tandem6d send router advertisements on its own link.
+	Advertise bool
+	// Quiet has the server log only what goes wrong.
 	Quiet bool
 }
 
 // Tandem6d prepares tandem6d for the network.
 func (n *Network) Tandem6d(t T, b Binaries, s Settings) *Server {
 	t.Helper()
-	return b.NewTandem6d(t, n.Server, n.Tandem6Config(s))
+	return b.NewTandem6d(t, n.Server, n.Tandem6Config(s), s.Quiet)
 }
 
 // Tandem6Config is the configuration of tandem6d for the network.
@@ -99,6 +101,9 @@ func (n *Network) Tandem6Config(s Settings) string {
 		"lifetimes":  lifetimes,
 		"options":    object{"dns-servers": []netip.Addr{dnsServer}},
 		"links":      object{"lan": link},
+	}
+	if s.Advertise {
+		link["router-advertisements"] = object{}
 	}
 	if n.Relay == nil {
 		link["interface"] = name

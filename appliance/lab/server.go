@@ -24,10 +24,22 @@ type Server struct {
 // Start starts the server and waits until it serves.
 func (s *Server) Start(t T) {
 	t.Helper()
+	s.Launch(t)
+	s.WaitReady(t)
+}
+
+// Launch starts the server.
+func (s *Server) Launch(t T) {
+	t.Helper()
 	if s.proc != nil && s.proc.Running() {
 		t.Fatalf("%s is already running", s.Name)
 	}
 	s.proc = s.Host.Start(t, s.argv...)
+}
+
+// WaitReady waits until the server serves.
+func (s *Server) WaitReady(t T) {
+	t.Helper()
 	s.ready(t, s.proc)
 }
 
@@ -58,19 +70,26 @@ func (s *Server) Leases(t T) []Lease {
 // Binaries is the folder with the programs that [Build] made.
 type Binaries string
 
-// NewTandem6d prepares tandem6d on a host with the text of a configuration file; [Server.Start] starts it.
-func (b Binaries) NewTandem6d(t T, h *Host, config string) *Server {
+// NewTandem6d prepares tandem6d on a host with the text of a configuration file, or without one when the text is empty;
+// [Server.Start] starts it. Quiet has it log only what goes wrong.
+func (b Binaries) NewTandem6d(t T, h *Host, config string, quiet bool) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	configPath := filepath.Join(dir, "config.json")
-	if err := os.WriteFile(configPath, []byte(config), 0o600); err != nil {
-		t.Fatalf("%v", err)
+	if config != "" {
+		if err := os.WriteFile(configPath, []byte(config), 0o600); err != nil {
+			t.Fatalf("%v", err)
+		}
 	}
 	s := &Server{Name: "tandem6d", Host: h}
 	s.argv = []string{filepath.Join(string(b), "tandem6d"), "-config", configPath, "-state", dir, "-socket", controlSocket}
 	s.ready = func(t T, p *Process) {
 		t.Helper()
 		p.WaitLog(t, readyTime, `msg="serving DHCPv6"`)
+	}
+	if quiet {
+		s.argv = append(s.argv, "-log-level", "warning")
+		s.ready = waitListening
 	}
 	s.leases = func() ([]Lease, error) {
 		out, err := b.Tandem6(h, "leases", "--json")
@@ -102,15 +121,7 @@ func NewKea(t T, h *Host, config string) *Server {
 	h.Run(t, "mount", "--bind", dir, leaseFolder)
 	s := &Server{Name: "kea-dhcp6", Host: h}
 	s.argv = []string{"kea-dhcp6", "-c", configPath}
-	s.ready = func(t T, p *Process) {
-		t.Helper()
-		Eventually(t, readyTime, "kea-dhcp6 listens on port 547", func() bool {
-			if !p.Running() {
-				t.Fatalf("kea-dhcp6 ended: %v", p.cmd.ProcessState)
-			}
-			return listens(p.PID())
-		})
-	}
+	s.ready = waitListening
 	s.leases = func() ([]Lease, error) {
 		text, err := os.ReadFile(filepath.Join(dir, "kea-leases6.csv"))
 		if err != nil {
@@ -121,13 +132,20 @@ func NewKea(t T, h *Host, config string) *Server {
 	return s
 }
 
-// listens reports whether the process's host has a UDP socket on the DHCPv6 server port for multicast: the last that Kea opens.
-func listens(pid int) bool {
-	sockets, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/udp6", pid))
-	if err != nil {
-		return false
+// waitListening waits until a server has opened its port and joined the servers' multicast group: from then on no packet for it is
+// lost.
+func waitListening(t T, p *Process) {
+	t.Helper()
+	contains := func(file, text string) bool {
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.PID(), file))
+		return err == nil && strings.Contains(string(content), text)
 	}
-	// The local address ff02::1:2, as the kernel prints it: four words in host order.
-	const multicast = "000002FF000000000000000002000100"
-	return strings.Contains(string(sockets), fmt.Sprintf(" %s:%04X ", multicast, serverPort))
+	port := fmt.Sprintf(":%04X ", serverPort)
+	const group = " ff020000000000000000000000010002 "
+	Eventually(t, readyTime, p.Name+" listens for clients", func() bool {
+		if !p.Running() {
+			t.Fatalf("%s ended: %v", p.Name, p.cmd.ProcessState)
+		}
+		return contains("udp6", port) && contains("igmp6", group)
+	})
 }
