@@ -56,7 +56,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		s.db.NoSync = true
+		s.db.NoSync, s.db.NoGrowSync = true, true
 		r := rand.New(rand.NewPCG(1, 1))
 		for range 5 {
 			b := storagetest.RandomBatch(r, 50, 200)
