@@ -335,3 +335,10 @@ func eq[T comparable](t tester, what string, got, want T) {
 func name(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
 var _ tester = testing.TB(nil)
+
+func prefixes(list ...string) (ps []netip.Prefix) {
+	for _, s := range list {
+		ps = append(ps, prefix(s))
+	}
+	return ps
+}
