@@ -27,12 +27,8 @@ check: setup ## formatting, vet, shell syntax: seconds
 	@for f in $$(git ls-files '*.sh' .ci); do sh -n $$f || exit 1; done
 
 fuzz: setup ## each fuzz target for FUZZTIME (5s)
-	@for p in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-			echo "fuzz $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
-		done; \
-	done
-	cd image && go test -run '^$$' -fuzz FindPartition -fuzztime $(FUZZTIME) ./disk
+	.ci/fuzz $(FUZZTIME)
+	cd image && ../.ci/fuzz $(FUZZTIME)
 
 bin: setup-run ## build the programs into bin/
 	@mkdir -p bin
