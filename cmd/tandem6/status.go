@@ -68,14 +68,19 @@ func (a *app) showConfiguration(s *web.Status) {
 		a.line("", "NOT SAVED: the next start returns to the file")
 	}
 	if c.LastProblem != "" {
-		a.line("", "A LATER ONE WAS REFUSED: %s", c.LastProblem)
+		for i, problem := range strings.Split(c.LastProblem, "\n") {
+			if i == 0 {
+				problem = "A LATER ONE WAS REFUSED: " + problem
+			}
+			a.line("", "%s", problem)
+		}
 	}
 }
 
 func (a *app) showStorage(s *web.Status) {
 	commits := "no commit since the start"
 	if c := s.Counters; c.Commits > 0 {
-		commits = count(c.Commits) + " commits"
+		commits = plural(int(c.Commits), "commit")
 		if c.CommittedBytes > 0 {
 			commits += " of " + octets(c.CommittedBytes) + " in all"
 		}
