@@ -17,8 +17,10 @@ const (
 	packetsPerRound = 64
 	// pendingMax is the number of unwritten changes at which the loop stops
 	// taking packets until the disk has caught up; the socket's ring then drops
-	// the oldest.
-	pendingMax = 4096
+	// the oldest. It also bounds the answers that leave at once when a batch is
+	// on disk: behind one relay there are thousands of clients, and the relay's
+	// receive buffer, 212,992 octets by default, holds some 160 answers.
+	pendingMax = 128
 	// commitSpacing is the least time between two commits while there is a lot
 	// to store: a client does not feel it, and the flash and the processor are
 	// spared three commits in four. The first commit after a rest is not delayed.
