@@ -458,7 +458,7 @@ func checkIAs(d *desk, q *asked, a *answer) {
 				d.Errorf("%v twice in one IA", l.prefix)
 			case l.preferred > l.valid:
 				d.Errorf("D-143: preferred %d above valid %d", l.preferred, l.valid)
-			case l.prefix != l.prefix.Masked() || i.typ == lease.IAPD && l.prefix.Bits() > DelegatedLengthMax:
+			case l.prefix != l.prefix.Masked() || i.typ == lease.IAPD && l.valid > 0 && l.prefix.Bits() > DelegatedLengthMax:
 				d.Errorf("D-253: delegated prefix %v", l.prefix)
 			case l.valid == 0 && a.typ == Advertise:
 				d.Errorf("D-071: %v in an Advertise with lifetime 0", l.prefix)

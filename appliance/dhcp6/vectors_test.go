@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,4 +95,55 @@ func TestWireExamples(t *testing.T) {
 	if table.Len() != 0 {
 		t.Errorf("D-077: the Advertise left %d bindings", table.Len())
 	}
+}
+
+// wireExamples is the server of the wire examples, with client's address reserved.
+func wireExamples(t *testing.T, change func(*Link)) *desk {
+	cfg := vectorConfig()
+	cfg.Links[0].Options = nil
+	cfg.Links[0].Reservations = []Reservation{{Client: lease.DUID(unhex(t, vectorClient)), Addresses: addrs("2001:db8:0:1:8bfb:9d51:8a53:38d5")}}
+	change(&cfg.Links[0])
+	return newDesk(t, cfg)
+}
+
+// sameButText compares an answer with an example whose status texts, in octets,
+// are of other words and length.
+func sameButText(t *testing.T, what string, got *answer, want string) {
+	t.Helper()
+	example, err := readAnswer(unhex(t, want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.typ != example.typ || got.xid != example.xid || got.status != example.status || string(got.cid) != string(example.cid) || string(got.sid) != string(example.sid) ||
+		len(got.options) != len(example.options) || !slices.EqualFunc(got.ias, example.ias, sameIA) {
+		t.Errorf("%s\n got %+v\nwant %+v", what, got, example)
+	}
+}
+
+// D-126, D-127, D-147, D-154: the wire examples 12.3, 12.4 and 12.5 of the checklist.
+func TestWireExamplesOfReplies(t *testing.T) {
+	d := wireExamples(t, func(l *Link) { l.Subnets[0].Pools, l.Reservations = nil, nil })
+	got := d.handle(d.client(1).packet(unhex(t, `030b0b0b 0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		0003000c000000010000000000000000 0019000c000000010000000000000000`)))
+	sameButText(t, "12.3", got, `070b0b0b 0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		00030023000000010000054600000870000d001300026e6f206164647265737365732068657265
+		00190029000000010000054600000870001a001900000a8c000015183c20010db8000000100000000000000000`)
+
+	stale := Subnet{Prefix: prefix("2001:db8:ff:1::/64"), Retired: true}
+	d = wireExamples(t, func(l *Link) { l.Subnets = append(l.Subnets, stale) })
+	old := &lease.Binding{Prefix: prefix("2001:db8:ff:1::5"), IA: lease.IA{Link: "lan", Client: lease.DUID(unhex(t, vectorClient)), Type: lease.IANA, ID: 1},
+		Status: lease.Active, Expires: testStart.Wall + 1000, HeldUntil: testStart.Wall + 1000}
+	d.table.Put(old)
+	got = d.handle(d.client(1).packet(unhex(t, `05010203 0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		00030028000000010000000000000000 0005001820010db800ff000100000000000000050000000000000000`)))
+	want := unhex(t, `07010203 0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		000300440000000100000546000008700005001820010db800ff0001000000000000000500000000000000000005001820010db8000000018bfb9d518a5338d500000a8c00001518`)
+	if hex.EncodeToString(got.Data) != hex.EncodeToString(want) {
+		t.Errorf("12.4\n got %x\nwant %x", got.Data, want)
+	}
+
+	got = d.handle(d.client(1).packet(unhex(t, `080a0a0a 0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		00190029000000070000000000000000001a001900000000000000003c20010db8000000100000000000000000`)))
+	sameButText(t, "12.5", got, `070a0a0a 0001000a00030001020000000002 0002000e000100012c3d4e5f020000000001
+		000d00020000 00190021000000070000000000000000000d001100036e6f20737563682062696e64696e67`)
 }
