@@ -202,7 +202,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	tasks.Go(func() error { return d.network.watch(taskCtx) })
 	tasks.Go(func() error { return d.network.run(taskCtx) })
 	tasks.Go(func() error { return d.router.Run(taskCtx) })
-	tasks.Go(func() error { return web.Serve(taskCtx, d.socket, web.NewHandler(d)) })
+	tasks.Go(func() error { return web.Serve(taskCtx, d.socket, web.NewHandler(d), web.LogTo(d.options.Log)) })
 	err := tasks.Wait()
 	stopLoop()
 	if e := core.Wait(); e != nil {

@@ -49,6 +49,7 @@ type loop struct {
 	stopping bool
 
 	commits    uint64
+	written    uint64        // octets, with what tidying up wrote before the last commit
 	commitTook time.Duration // the last one
 	committing time.Time     // when the last one was begun
 	spacing    *time.Timer   // runs while the next one is put off
@@ -65,6 +66,7 @@ type order struct {
 type view struct {
 	*engine.View
 	commits    uint64
+	written    uint64
 	commitTook time.Duration
 }
 
@@ -143,7 +145,7 @@ func (l *loop) committed(c committed) error {
 		return fmt.Errorf("stop serving, the leases cannot be stored: %w", c.err)
 	}
 	l.commits++
-	l.commitTook = c.took
+	l.written, l.commitTook = c.written, c.took
 	l.pipeline.Committed(&l.out)
 	return nil
 }
@@ -202,7 +204,7 @@ func (l *loop) obey(o order) {
 	switch {
 	case o.view != nil:
 		// Shown only when all of it is on disk, like everything else.
-		v := view{l.engine.View(l.clock()), l.commits, l.commitTook}
+		v := view{l.engine.View(l.clock()), l.commits, l.written, l.commitTook}
 		open := l.pipeline.Open()
 		open.AfterCommit.Done = append(open.AfterCommit.Done, engine.Done{Ticket: l.newTicket(func(error) { o.view <- v })})
 	case o.done != nil:
@@ -230,8 +232,13 @@ func (l *loop) drain() error {
 	return nil
 }
 
-// errStopped is what orders get when the loop has ended.
-var errStopped = errors.New("the daemon is stopping")
+// errStopped says that the loop has ended before the others.
+var errStopped = errors.New("the event loop has ended")
+
+// gaveUp is why somebody who waited for the loop no longer does.
+func gaveUp(ctx context.Context) error {
+	return fmt.Errorf("waiting for the event loop: %w", context.Cause(ctx))
+}
 
 // do has the engine handle an event and does not wait for it.
 func (l *loop) do(ctx context.Context, e engine.Event) error {
@@ -249,7 +256,7 @@ func (l *loop) durably(ctx context.Context, event func(ticket uint64) engine.Eve
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return errStopped
+		return gaveUp(ctx)
 	}
 }
 
@@ -258,7 +265,7 @@ func (l *loop) order(ctx context.Context, o order) error {
 	case l.orders <- o:
 		return nil
 	case <-ctx.Done():
-		return errStopped
+		return gaveUp(ctx)
 	}
 }
 
@@ -272,6 +279,6 @@ func (l *loop) look(ctx context.Context) (view, error) {
 	case v := <-answer:
 		return v, nil
 	case <-ctx.Done():
-		return view{}, errStopped
+		return view{}, gaveUp(ctx)
 	}
 }

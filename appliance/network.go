@@ -91,6 +91,7 @@ type settings struct {
 // networkState is the network as it was last seen, for status reports.
 type networkState struct {
 	links    map[string]netcfg.Link
+	ready    map[string]bool       // interfaces with a link-local address that can be used
 	routes   map[netip.Prefix]bool // of ours that are installed
 	problems []string
 }
@@ -185,7 +186,7 @@ func (n *network) reconcile(ctx context.Context) error {
 			return fmt.Errorf("read the network configuration: %w", err)
 		}
 	}
-	n.report(plan, observed)
+	n.report(plan, observed, errs)
 	if err := n.tell(ctx, observed); err != nil {
 		errs = append(errs, err)
 	}
@@ -196,7 +197,7 @@ func (n *network) reconcile(ctx context.Context) error {
 }
 
 // report logs what needs a person, once, and keeps what status reports show.
-func (n *network) report(plan netcfg.Changes, observed netcfg.Observed) {
+func (n *network) report(plan netcfg.Changes, observed netcfg.Observed, failed []error) {
 	for _, op := range plan.Ops {
 		n.log.Info("network: " + op.String())
 	}
@@ -204,8 +205,14 @@ func (n *network) report(plan netcfg.Changes, observed netcfg.Observed) {
 	for _, c := range plan.Conflicts {
 		problems = append(problems, c.String())
 	}
+	if plan.ConflictsOmitted > 0 {
+		problems = append(problems, fmt.Sprintf("and %d more of the kind", plan.ConflictsOmitted))
+	}
 	for _, p := range plan.Pending {
 		problems = append(problems, p.String())
+	}
+	for _, err := range failed {
+		problems = append(problems, err.Error())
 	}
 	for _, p := range problems {
 		if !slices.Contains(n.problems, p) {
@@ -213,7 +220,7 @@ func (n *network) report(plan netcfg.Changes, observed netcfg.Observed) {
 		}
 	}
 	n.problems = problems
-	s := &networkState{links: map[string]netcfg.Link{}, routes: map[netip.Prefix]bool{}, problems: problems}
+	s := &networkState{links: map[string]netcfg.Link{}, ready: linkLocals(observed), routes: map[netip.Prefix]bool{}, problems: problems}
 	for _, l := range observed.Links {
 		s.links[l.Name] = l
 	}
@@ -225,24 +232,33 @@ func (n *network) report(plan netcfg.Changes, observed netcfg.Observed) {
 	n.state.Store(s)
 }
 
+// linkLocals are the interfaces with a link-local address that has passed
+// duplicate address detection.
+func linkLocals(observed netcfg.Observed) map[string]bool {
+	ready := map[string]bool{}
+	for _, a := range observed.Addresses {
+		if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Tentative && !a.DADFailed {
+			ready[a.Interface] = true
+		}
+	}
+	return ready
+}
+
 // tell passes on what interfaces there are: to the socket, which joins groups
 // on those that are served, and to the engine.
 func (n *network) tell(ctx context.Context, observed netcfg.Observed) error {
 	own := map[string][]netip.Addr{}
-	linkLocal := map[string]bool{}
 	for _, a := range observed.Addresses {
 		own[a.Interface] = append(own[a.Interface], a.Prefix.Addr())
-		if a.Prefix.Addr().IsLinkLocalUnicast() && !a.Tentative && !a.DADFailed {
-			linkLocal[a.Interface] = true
-		}
 	}
+	ready := linkLocals(observed)
 	var list []dhcp6.Interface
 	groups := map[int]udp6.Groups{}
 	for _, l := range observed.Links {
 		list = append(list, dhcp6.Interface{Index: l.Index, Name: l.Name, Addrs: own[l.Name]})
 		// Without a link-local address that has passed duplicate address detection
 		// answers would leave from another one, or not at all (D-234).
-		if g, ok := n.want.served[l.Name]; ok && l.Up && linkLocal[l.Name] {
+		if g, ok := n.want.served[l.Name]; ok && l.Up && ready[l.Name] {
 			groups[l.Index] = g
 		}
 	}

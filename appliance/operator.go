@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/tandem6/tandem6/appliance/config"
 	"github.com/tandem6/tandem6/appliance/dhcp6"
@@ -80,6 +77,8 @@ func (d *Daemon) links(v view, in *inForce) []web.Link {
 			l.State, l.Message = web.LinkMissing, "there is no interface "+cfg.Interface
 		case !seen.Up || !seen.Carrier:
 			l.State, l.Message = web.LinkDown, "no signal on "+cfg.Interface+", look at the cable"
+		case !network.ready[cfg.Interface]:
+			l.State, l.Message = web.LinkUp, "waits until the kernel has checked the link-local address of "+cfg.Interface
 		default:
 			l.State, l.Serving = web.LinkUp, true
 		}
@@ -125,7 +124,7 @@ func (d *Daemon) counters(v view) web.Counters {
 	c := web.Counters{
 		Received: socket.Received, RingDrops: socket.DroppedRing + socket.DroppedKernel,
 		Oversized: socket.Oversized, Truncated: socket.Truncated, SendErrors: socket.SendErrors,
-		Commits: v.commits, Dropped: map[string]uint64{},
+		Commits: v.commits, CommittedBytes: v.written, Dropped: map[string]uint64{},
 	}
 	for _, n := range v.Stats.Answered {
 		c.Answered += n
@@ -240,12 +239,8 @@ func (d *Daemon) ApplyConfig(ctx context.Context, text []byte, persist bool) ([]
 	if problems.Err() != nil {
 		return webProblems(problems), nil
 	}
-	if persist {
-		if err := renameio.WriteFile(d.options.ConfigFile, text, 0o600); err != nil {
-			return nil, fmt.Errorf("write the configuration to %s: %w; the old one stays in force", d.options.ConfigFile, err)
-		}
-	}
-	return webProblems(problems), d.apply(ctx, &inForce{config: cfg, text: text, at: time.Now(), unsaved: !persist})
+	in := &inForce{config: cfg, text: text, at: time.Now(), unsaved: !persist}
+	return webProblems(problems), d.apply(ctx, in, persist)
 }
 
 // AddressKey implements web.Operator.

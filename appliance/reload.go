@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/tandem6/tandem6/appliance/config"
 	"github.com/tandem6/tandem6/appliance/engine"
 	"github.com/tandem6/tandem6/appliance/udp6"
@@ -16,7 +18,7 @@ import (
 func (d *Daemon) Reload(ctx context.Context) error {
 	in, err := d.reread()
 	if err == nil {
-		err = d.apply(ctx, in)
+		err = d.apply(ctx, in, false)
 	}
 	if err != nil {
 		text := err.Error()
@@ -39,10 +41,16 @@ func (d *Daemon) reread() (*inForce, error) {
 	return &inForce{config: cfg, text: text, at: time.Now()}, nil
 }
 
-// apply puts a configuration in force everywhere.
-func (d *Daemon) apply(ctx context.Context, in *inForce) error {
+// apply puts a configuration in force everywhere, and first into the file if
+// persist is set.
+func (d *Daemon) apply(ctx context.Context, in *inForce, persist bool) error {
 	d.applying.Lock()
 	defer d.applying.Unlock()
+	if persist {
+		if err := renameio.WriteFile(d.options.ConfigFile, in.text, 0o600); err != nil {
+			return fmt.Errorf("write the configuration to %s: %w; the old one stays in force", d.options.ConfigFile, err)
+		}
+	}
 	if err := d.router.Update(advertisements(in.config, d.loop.clock())); err != nil {
 		return err
 	}

@@ -21,12 +21,21 @@ type writer struct {
 
 // committed is the outcome of one batch.
 type committed struct {
-	took time.Duration
-	err  error
+	took    time.Duration
+	written uint64 // octets of pages since the start
+	err     error
 }
 
 func newWriter(store storage.Store) *writer {
 	return &writer{store: store, batches: make(chan *storage.Batch, 1), done: make(chan committed, 1)}
+}
+
+// written is how much the store has written, in octets, if it counts.
+func (w *writer) written() uint64 {
+	if s, ok := w.store.(interface{ Written() uint64 }); ok {
+		return s.Written()
+	}
+	return 0
 }
 
 // run commits what the loop hands over until the loop closes batches. A failed
@@ -42,7 +51,7 @@ func (w *writer) run(ctx context.Context) error {
 			}
 			start := time.Now()
 			err := w.store.Commit(b)
-			w.done <- committed{time.Since(start), err}
+			w.done <- committed{time.Since(start), w.written(), err}
 			if err != nil {
 				return fmt.Errorf("commit to the lease store: %w", err)
 			}
