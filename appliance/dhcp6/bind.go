@@ -12,8 +12,10 @@ import (
 func (x *exchange) bindAll() {
 	for i := range x.m.ias {
 		in := &x.m.ias[i]
-		out := x.newIA(in)
-		x.bind(in, out)
+		x.bind(in, x.newIA(in))
+	}
+	for i := range x.m.ias {
+		x.settle(&x.m.ias[i], &x.ias[i])
 	}
 }
 
@@ -26,16 +28,15 @@ const (
 	withdraw      // told to stop at once
 )
 
-// bind answers one identity association.
+// bind gives one identity association its leases.
 func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 	mine := x.link.reservation(x.m, in)
 	if x.m.typ == Request && in.typ == lease.IANA && x.offLink(in) {
 		out.status, out.text = statusNotOnLink, "an address does not belong to this link" // D-089
 		return
 	}
-	known := false
 	for _, b := range x.active(in) {
-		known = true
+		out.known = true
 		switch x.fate(b, mine) {
 		case keep:
 			x.grant(out, b.Prefix)
@@ -47,42 +48,41 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 			if x.m.typ != Solicit {
 				x.withdraw(out, b.Prefix)
 				x.end(b, false)
+				x.s.offers.put(x.now.Mono, b.Prefix, b.IA) // nobody else's while the client lets go of it
 			}
 		}
 	}
-	if !known && !x.mayCreate(in, out) {
-		return
-	}
-	x.fill(in, out, mine)
-	x.withdrawUnknown(in, out, known)
-	if len(out.grants) == 0 {
-		x.nothing(out)
+	if out.known || x.creates() {
+		x.fill(in, out, mine)
 	}
 }
 
-// mayCreate decides about a Renew or Rebind of an identity association that the
-// server has no binding for (RFC 9915 sections 18.3.4 and 18.3.5). It answers
-// with lifetimes of zero for what is stale or, to a Rebind, clearly wrong on
-// this link, else with NoBinding.
-func (x *exchange) mayCreate(in *requestedIA, out *answeredIA) bool {
-	var tell func(lease.IAType, netip.Prefix) bool
+// creates reports whether the message may make a binding for an identity
+// association that has none (RFC 9915 sections 18.3.4 and 18.3.5).
+func (x *exchange) creates() bool {
+	switch x.m.typ {
+	case Renew:
+		return x.link.CreateOnRenew
+	case Rebind:
+		return x.link.RapidCommit // D-118
+	}
+	return true
+}
+
+// settle says what one identity association does not get, once it is known
+// what all of them get.
+func (x *exchange) settle(in *requestedIA, out *answeredIA) {
+	if out.status != statusSuccess {
+		return
+	}
+	x.withdrawUnknown(in, out)
 	switch {
-	case x.m.typ == Renew && !x.link.CreateOnRenew:
-		tell = x.stale
-	case x.m.typ == Rebind && !x.link.RapidCommit: // D-118
-		tell = x.wrong
-	default:
-		return true
-	}
-	for _, l := range in.leases {
-		if specified(l.prefix) && tell(in.typ, l.prefix) {
-			x.withdraw(out, l.prefix)
-		}
-	}
-	if len(out.grants) == 0 {
+	case len(out.grants) > 0:
+	case !out.known && !x.creates():
 		out.status, out.text = statusNoBinding, "this server knows no such lease, ask for a new one"
+	default:
+		x.nothing(out)
 	}
-	return false
 }
 
 // stale reports whether the link once had what p is made from and has it no
@@ -270,17 +270,17 @@ func (x *exchange) withdraw(out *answeredIA, p netip.Prefix) {
 }
 
 // withdrawUnknown tells a client to stop using what it names and is not its
-// own; silence would let it go on (D-112). To a Request that is only what is
-// stale, as other addresses in it are wishes; without anything to replace them,
-// an unknown client keeps addresses that fit the link (D-110).
-func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA, known bool) {
+// own; silence would let it go on (D-112). An unknown client that gets nothing
+// keeps what fits the link (D-109, D-110). To a Request only what is stale is
+// withdrawn, as other addresses in it are wishes.
+func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA) {
 	tell := x.wrong
 	switch {
 	case x.m.typ == Solicit: // D-071
 		return
-	case x.m.typ == Request:
+	case x.m.typ == Request, x.m.typ == Renew && !out.known && !x.creates():
 		tell = x.stale
-	case known || out.holds(nil):
+	case out.known || out.holds(nil):
 		tell = func(lease.IAType, netip.Prefix) bool { return true }
 	}
 	for _, l := range in.leases {
@@ -290,11 +290,21 @@ func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA, known bool)
 	}
 }
 
-// holds reports whether the client rightly holds p, be it in another identity
-// association than it said.
+// holds reports whether the client rightly holds p, now or from now on, be it
+// in another identity association than it said.
 func (x *exchange) holds(p netip.Prefix) bool {
 	b := x.t.Get(p)
-	return b != nil && b.Status == lease.Active && b.Client == x.client && b.Link == x.link.Name && x.link.appropriate(p, x.now.Wall)
+	if b != nil && b.Status == lease.Active && b.Client == x.client && b.Link == x.link.Name && x.link.appropriate(p, x.now.Wall) {
+		return true
+	}
+	for i := range x.ias {
+		for j := range x.ias[i].grants {
+			if g := &x.ias[i].grants[j]; g.prefix == p && g.hold {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (ia *answeredIA) mentions(p netip.Prefix) bool {

@@ -152,11 +152,12 @@ func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *R
 		return second, true
 	}
 	for i := range p.freeFrom(start) {
+		if x.searched == searchesMax {
+			break
+		}
+		x.searched++
 		if c := p.at(i); x.free(c, ia, mine) {
 			return c, true
-		}
-		if x.searched++; x.searched >= searchesMax {
-			break
 		}
 	}
 	return netip.Prefix{}, false

@@ -55,6 +55,7 @@ type grant struct {
 type answeredIA struct {
 	typ    lease.IAType
 	id     lease.IAID
+	known  bool // the client holds leases in it
 	grants []grant
 	status uint16 // statusSuccess: not sent
 	text   string
