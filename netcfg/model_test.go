@@ -23,6 +23,10 @@ type model struct {
 	links      map[string]netcfg.Link
 	addresses  []netcfg.Address
 	routes     []modelRoute
+	filter     netcfg.SourceFilter
+	paths      map[int]netcfg.ReturnPath
+	unreflects bool
+	thresholds [3]int
 }
 
 // modelRoute is one next hop. Those with equal destination and metric are shown as one shared route.
@@ -37,11 +41,18 @@ func (m *model) clone() *model {
 	return &model{
 		forwarding: m.forwarding, links: maps.Clone(m.links),
 		addresses: slices.Clone(m.addresses), routes: slices.Clone(m.routes),
+		filter: m.filter, paths: maps.Clone(m.paths), unreflects: m.unreflects, thresholds: m.thresholds,
 	}
 }
 
 func (m *model) observe() netcfg.Observed {
-	o := netcfg.Observed{Forwarding: m.forwarding, Addresses: slices.Clone(m.addresses)}
+	o := netcfg.Observed{
+		Forwarding: m.forwarding, Addresses: slices.Clone(m.addresses),
+		Filter: m.filter, MarksUnreflected: m.unreflects, NeighborThresholds: m.thresholds,
+	}
+	for _, p := range m.paths {
+		o.ReturnPaths = append(o.ReturnPaths, p)
+	}
 	for _, l := range m.links {
 		o.Links = append(o.Links, l)
 	}
@@ -93,6 +104,32 @@ func (m *model) apply(op netcfg.Op) error {
 			return errConverged
 		}
 		m.routes = slices.Delete(m.routes, n, n+1)
+	case netcfg.FilterSet:
+		return m.setFilter(op)
+	case netcfg.ReturnPathAdd:
+		l, exists := m.links[op.Interface]
+		if !exists || !l.Up {
+			return fmt.Errorf("interface %s is not up", op.Interface)
+		}
+		m.paths[l.Index] = netcfg.ReturnPath{Index: l.Index, Rule: true, Route: true}
+	case netcfg.ReturnPathDel:
+		if _, exists := m.paths[op.Index]; !exists {
+			return errConverged
+		}
+		delete(m.paths, op.Index)
+	default:
+		return fmt.Errorf("the model does not know %T", op)
+	}
+	return nil
+}
+
+func (m *model) setFilter(op netcfg.FilterSet) error {
+	if m.filter.State == netcfg.FilterUnusable {
+		return errors.New("no packet filter")
+	}
+	m.filter = netcfg.SourceFilter{}
+	if names := op.Names(); len(names) > 0 {
+		m.filter = netcfg.SourceFilter{State: netcfg.FilterIntact, Interfaces: names}
 	}
 	return nil
 }
@@ -104,8 +141,24 @@ func (m *model) setSysctl(op netcfg.SysctlSet) error {
 		m.forwarding = op.Value == "1"
 		return nil
 	}
-	name := strings.TrimSuffix(strings.TrimPrefix(op.Name, "net/ipv6/conf/"), "/accept_ra")
-	return m.setLink(name, func(l *netcfg.Link) { fmt.Sscan(op.Value, &l.AcceptRA) })
+	if op.Name == "net/ipv6/fwmark_reflect" {
+		m.unreflects = op.Value == "0"
+		return nil
+	}
+	dirs := strings.Split(op.Name, "/")
+	switch name, key := dirs[3], dirs[4]; key {
+	case "accept_ra":
+		return m.setLink(name, func(l *netcfg.Link) { fmt.Sscan(op.Value, &l.AcceptRA) })
+	case "unres_qlen_bytes":
+		return m.setLink(name, func(l *netcfg.Link) { fmt.Sscan(op.Value, &l.NeighborQueueBytes) })
+	default:
+		var n int
+		if _, err := fmt.Sscanf(key, "gc_thresh%d", &n); err != nil || m.thresholds[n-1] == 0 {
+			return fmt.Errorf("no parameter %s", op.Name)
+		}
+		fmt.Sscan(op.Value, &m.thresholds[n-1])
+		return nil
+	}
 }
 
 func (m *model) setLink(name string, set func(*netcfg.Link)) error {
@@ -171,9 +224,11 @@ func drawWorld(t *rapid.T) world {
 	w := world{kernel: &model{forwarding: one("forwarding"), links: make(map[string]netcfg.Link)}}
 	for n, name := range names {
 		if one("exists") {
-			w.kernel.links[name] = netcfg.Link{Index: n + 2, Name: name, Up: one("up"), MTU: 1500, AcceptRA: rapid.IntRange(-1, 2).Draw(t, "accept_ra")}
+			w.kernel.links[name] = netcfg.Link{Index: n + 2, Name: name, Up: one("up"), MTU: 1500, AcceptRA: rapid.IntRange(-1, 2).Draw(t, "accept_ra"),
+				NeighborQueueBytes: rapid.SampledFrom([]int{0, 1000, 212992}).Draw(t, "queue")}
 		}
 	}
+	w.kernel.drawValidation(t)
 	times(6, "addresses", func() {
 		a := netcfg.Address{
 			Interface: name(), Prefix: rapid.SampledFrom(hosts).Draw(t, "address"),
@@ -209,12 +264,14 @@ func drawWorld(t *rapid.T) world {
 	})
 
 	w.desired.Forwarding = one("want forwarding")
+	w.desired.SourceValidation = rapid.SliceOfN(rapid.SampledFrom(names), 0, 3).Draw(t, "validated")
 	for _, name := range names {
 		if one("configured") {
 			w.desired.Interfaces = append(w.desired.Interfaces, netcfg.Interface{
 				Name: name, Up: one("want up"), MTU: rapid.SampledFrom([]int{0, 1280, 1500}).Draw(t, "mtu"),
 				Addresses: rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, 3, netip.Prefix.Addr).Draw(t, "addresses"),
 				AcceptRA:  netcfg.AcceptRA(rapid.IntRange(0, 2).Draw(t, "want accept_ra")),
+				Serves:    one("serves"),
 			})
 		}
 	}
@@ -229,6 +286,20 @@ func drawWorld(t *rapid.T) world {
 		w.desired.Delegations = append(w.desired.Delegations, netcfg.Delegation{Prefix: p, Via: rapid.SampledFrom(nextHops).Draw(t, "via"), Interface: name()})
 	}
 	return w
+}
+
+// drawValidation gives m whatever may be left of validation and neighbour limits from before.
+func (m *model) drawValidation(t *rapid.T) {
+	m.filter.State = netcfg.FilterState(rapid.IntRange(0, 3).Draw(t, "filter"))
+	if m.filter.State == netcfg.FilterIntact {
+		m.filter.Interfaces = slices.Sorted(slices.Values(rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(t, "filtered")))
+	}
+	m.unreflects = rapid.Bool().Draw(t, "unreflects")
+	m.paths = make(map[int]netcfg.ReturnPath)
+	for _, index := range rapid.SliceOfNDistinct(rapid.IntRange(1, 7), 0, 3, rapid.ID).Draw(t, "paths") {
+		m.paths[index] = netcfg.ReturnPath{Index: index, Rule: true, Route: rapid.Bool().Draw(t, "route of path")}
+	}
+	m.thresholds = rapid.SampledFrom([][3]int{{}, {128, 512, 1024}, {128, 9000, 1 << 20}}).Draw(t, "thresholds")
 }
 
 // TestPlanConverges shows for random worlds: every operation of a plan succeeds, the plan after it is empty, it touches
@@ -293,6 +364,9 @@ func checkWanted(t *rapid.T, w world, after netcfg.Changes) {
 	owned := 0
 	for _, i := range w.desired.Interfaces {
 		l, exists := w.kernel.links[i.Name]
+		if i.Serves && (l.NeighborQueueBytes > netcfg.NeighborQueueBytes || w.kernel.thresholds[2] > 0 && w.kernel.thresholds[2] < netcfg.NeighborsMost) {
+			t.Fatalf("neighbours of %+v are not limited, or %v are too few", l, w.kernel.thresholds)
+		}
 		if !exists {
 			if !waits(i.Name) {
 				t.Fatalf("nobody says that %s is missing", i.Name)
@@ -326,6 +400,32 @@ func checkWanted(t *rapid.T, w world, after netcfg.Changes) {
 	if w.kernel.forwarding != w.desired.Forwarding {
 		t.Fatalf("forwarding is %v", w.kernel.forwarding)
 	}
+	checkValidation(t, w, told("validate source addresses"))
+}
+
+// checkValidation holds that the filter has the interfaces that are wanted, save when a conflict was told because the kernel has
+// none, and that the interfaces that are up, and no others, have return paths.
+func checkValidation(t *rapid.T, w world, told bool) {
+	want := slices.Compact(slices.Sorted(slices.Values(w.desired.SourceValidation)))
+	if told != (w.kernel.filter.State == netcfg.FilterUnusable && len(want) > 0) {
+		t.Fatalf("conflict told: %v, filter %+v", told, w.kernel.filter)
+	}
+	if w.kernel.filter.State == netcfg.FilterUnusable {
+		want = nil
+	} else if !slices.Equal(w.kernel.filter.Interfaces, want) || w.kernel.filter.State == netcfg.FilterAltered {
+		t.Fatalf("filter %+v, want %v", w.kernel.filter, want)
+	}
+	if len(want) > 0 && w.kernel.unreflects {
+		t.Fatalf("marks are not reflected")
+	}
+	for _, name := range names {
+		l, exists := w.kernel.links[name]
+		path, has := w.kernel.paths[l.Index]
+		wanted := exists && slices.Contains(want, name)
+		if has && !wanted || wanted && l.Up && !path.Route {
+			t.Fatalf("return path of %+v: %+v, wanted %v", l, path, wanted)
+		}
+	}
 }
 
 // TestPlanIgnoresOrder shows that a plan depends on what the kernel has, not on the order in which it lists it.
@@ -336,6 +436,9 @@ func TestPlanIgnoresOrder(t *testing.T) {
 		want := netcfg.Plan(w.desired, observed)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		r.Shuffle(len(observed.Links), func(a, b int) { observed.Links[a], observed.Links[b] = observed.Links[b], observed.Links[a] })
+		r.Shuffle(len(observed.ReturnPaths), func(a, b int) {
+			observed.ReturnPaths[a], observed.ReturnPaths[b] = observed.ReturnPaths[b], observed.ReturnPaths[a]
+		})
 		r.Shuffle(len(observed.Addresses), func(a, b int) {
 			observed.Addresses[a], observed.Addresses[b] = observed.Addresses[b], observed.Addresses[a]
 		})

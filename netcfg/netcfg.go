@@ -27,7 +27,33 @@
 // overwrite a route that somebody else put there since the observation. For the moment between
 // the two operations the pool's unreachable route answers.
 //
-// ICMPv6 redirects stay at the kernel's default, which is to send them (RFC 9663, section 6.4).
+// ICMPv6 redirects stay at the kernel's default, which is to send them (D-262; RFC 9663, section 6.4). Linux sends them to
+// on-link sources only: not to a client that uses an address of its delegated prefix, which is behind a next hop.
+//
+// # Source validation
+//
+// On chosen interfaces a packet is forwarded only if the kernel would route an answer to it out through the same
+// interface (BCP 38; RFC 8987, R-3). Nothing has to be told about single leases: the routes to delegated prefixes and
+// the on-link prefixes are what is looked up, and the validation follows them (D-260). Packets to and from the box itself,
+// neighbour discovery among them, are not forwarded and not looked at. The default route counts: on the interface that
+// leads upstream everything is valid.
+//
+// A refused packet is answered with ICMPv6 destination unreachable, code 5 (D-261; RFC 7084, L-14), at most
+// [RefusalsPerSecond] times a second. The kernel would send this error wherever its routes for the source lead, which is
+// by definition not where the packet came from: to the victim of a forger, or nowhere. So each validated interface has a
+// [ReturnPath] for errors about its packets, on which every source counts as on the link. A host that still has an
+// address of a former prefix answers neighbour discovery for it and gets the error; a forged source does not. Nor does a
+// host behind a client whose delegation has ended, as there is no route any more; there the client has to tell
+// (L-14 holds for it as well).
+//
+// Filter and return paths are told by the name of the filter's table and by marks: the rules and routes of
+// return paths carry [Protocol], and their packet marks and tables are numbers above [ReturnPathBase].
+//
+// # Neighbours
+//
+// An interface that serves holds less for neighbours that do not answer, and the box remembers more neighbours, than
+// is the kernel's default: see [NeighborQueueBytes] and [NeighborsMost]. Both stay when nothing is served any more,
+// as does fwmark_reflect (which sends errors on their return paths, and does nothing to packets without mark).
 //
 // The package is pure: no goroutine, clock, file or socket.
 package netcfg
@@ -66,6 +92,10 @@ const (
 	MaxDelegations = 1_000_000
 	// MaxConflicts is the most conflicts that one plan words; the rest is counted.
 	MaxConflicts = 100
+	// RefusalsPerSecond is the most errors about refused packets, on all interfaces. An error to a forged source waits three
+	// seconds for a neighbour that does not answer, in the send buffer from which the kernel sends all its ICMPv6 messages.
+	// That has room for 159 of them; 20 in a burst and 60 after it take half.
+	RefusalsPerSecond = 20
 	// MinMTUBytes is the smallest MTU of a link that carries IPv6 (RFC 8200, section 5). Below it Linux turns IPv6 off.
 	MinMTUBytes = 1280
 	// MaxMTUBytes is the largest packet without a jumbo payload option.
@@ -79,6 +109,9 @@ type Desired struct {
 	Aggregates  []netip.Prefix // pools of prefixes: unreachable where nothing is delegated
 	Delegations []Delegation   // one for each delegated prefix whose lease lives
 	Forwarding  bool           // net.ipv6.conf.all.forwarding is made 1 or 0
+	// SourceValidation names the interfaces from which packets are forwarded only when their source is reached through
+	// the same interface (D-260).
+	SourceValidation []string
 }
 
 // Interface is what one interface should be.
@@ -88,6 +121,7 @@ type Interface struct {
 	MTU       int            // bytes; 0 leaves it alone
 	Up        bool           // set it up; false leaves it alone
 	AcceptRA  AcceptRA
+	Serves    bool // anybody may ask from there: limits for neighbours are set
 }
 
 // AcceptRA says whether the kernel configures itself from router advertisements heard on an interface.
@@ -168,6 +202,14 @@ type Observed struct {
 	Links      []Link
 	Addresses  []Address       // IPv6, of all interfaces
 	Routes     []ObservedRoute // IPv6, of the main table
+	Filter     SourceFilter
+	// ReturnPaths are ours, one for each number of an interface.
+	ReturnPaths []ReturnPath
+	// MarksUnreflected tells that net.ipv6.fwmark_reflect is 0: errors ignore the marks of what they are about.
+	MarksUnreflected bool
+	// NeighborThresholds are gc_thresh1, 2 and 3 of net.ipv6.neigh.default; 0 where the kernel does not show them,
+	// as in all network namespaces but the first.
+	NeighborThresholds [3]int
 }
 
 // AcceptRAUnknown is the value of [Link.AcceptRA] on a link on which IPv6 is off.
@@ -182,6 +224,8 @@ type Link struct {
 	MTU          int  // bytes
 	HardwareAddr string
 	AcceptRA     int // net.ipv6.conf.NAME.accept_ra, or AcceptRAUnknown
+	// NeighborQueueBytes is net.ipv6.neigh.NAME.unres_qlen_bytes, 0 where IPv6 is off.
+	NeighborQueueBytes int
 }
 
 // Address is an address of the kernel.

@@ -12,8 +12,9 @@ import (
 // observed lists them. Time and memory are linear in the number of routes, save for sorting those that change.
 //
 // Interfaces come first (their routes need them up), then addresses (gateways are found through them), then routes,
-// each new one before the next old one goes. Forwarding is turned on last, so that no packet to a delegated prefix can
-// leave upstream before the pools' unreachable routes are there, and turned off first.
+// each new one before the next old one goes, then source validation, which follows the routes. Forwarding is turned on last,
+// so that no packet to a delegated prefix can leave upstream before the pools' unreachable routes are there, nor any packet
+// with a forged source, and turned off first.
 func Plan(desired Desired, observed Observed) Changes {
 	p := planner{desired: desired, observed: observed, links: make(map[string]linkState, len(observed.Links))}
 	for _, l := range observed.Links {
@@ -25,6 +26,7 @@ func Plan(desired Desired, observed Observed) Changes {
 	p.planInterfaces()
 	p.planAddresses()
 	p.planRoutes()
+	p.planSourceValidation()
 	if !observed.Forwarding && desired.Forwarding {
 		p.changes.add(forwardingOp(true))
 	}
@@ -45,6 +47,7 @@ type linkState struct {
 }
 
 func (p *planner) planInterfaces() {
+	serves := false
 	sorted := slices.Clone(p.desired.Interfaces)
 	slices.SortStableFunc(sorted, func(a, b Interface) int { return strings.Compare(a.Name, b.Name) })
 	for n, i := range sorted {
@@ -57,6 +60,7 @@ func (p *planner) planInterfaces() {
 			continue
 		}
 		p.interfaces = append(p.interfaces, i)
+		serves = serves || i.Serves
 		link, exists := p.links[i.Name]
 		if !exists {
 			p.changes.pending(i.Name, false).Addresses = len(i.Addresses)
@@ -73,6 +77,12 @@ func (p *planner) planInterfaces() {
 			link.willBeUp = true
 			p.links[i.Name] = link
 		}
+		if i.Serves {
+			p.planNeighborQueue(link.Link)
+		}
+	}
+	if serves {
+		p.planNeighborThresholds()
 	}
 }
 

@@ -1,6 +1,7 @@
 package netcfg_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -46,6 +47,8 @@ func TestPlan(t *testing.T) {
 		return netcfg.Desired{Interfaces: []netcfg.Interface{{Name: "eth0", Addresses: addresses}}}
 	}
 	delegated := netcfg.Desired{Delegations: []netcfg.Delegation{delegation}}
+	validating := netcfg.Desired{SourceValidation: []string{"eth0"}}
+	intact := netcfg.SourceFilter{State: netcfg.FilterIntact, Interfaces: []string{"eth0"}}
 	links := []netcfg.Link{up}
 
 	tests := []struct {
@@ -288,6 +291,112 @@ func TestPlan(t *testing.T) {
 			conflicts: []string{"the route 2001:db8:8000::/56 via fe80::9 on eth0 metric 1024 is wanted too and is used"},
 		},
 		{
+			name: "D-260 D-261 source validation from scratch: behind the routes, before forwarding",
+			desired: netcfg.Desired{
+				Interfaces: []netcfg.Interface{{Name: "eth0", Up: true}}, Delegations: []netcfg.Delegation{delegation},
+				SourceValidation: []string{"eth1", "eth0", "eth1"}, Forwarding: true,
+			},
+			observed: netcfg.Observed{Links: []netcfg.Link{down}, MarksUnreflected: true},
+			ops: []string{
+				"set eth0 up",
+				"add route 2001:db8:8000::/56 via fe80::2 on eth0 metric 1024",
+				"set sysctl net/ipv6/fwmark_reflect to 1",
+				"send errors about refused packets from eth0 back there",
+				"validate source addresses of packets from eth0, eth1",
+				"set sysctl net/ipv6/conf/all/forwarding to 1",
+			},
+		},
+		{
+			name:     "source validation is there",
+			desired:  validating,
+			observed: netcfg.Observed{Links: links, Filter: intact, ReturnPaths: []netcfg.ReturnPath{{Index: 2, Rule: true, Route: true}}},
+		},
+		{
+			name:     "somebody changed the filter and took half of the return path",
+			desired:  validating,
+			observed: netcfg.Observed{Links: links, Filter: netcfg.SourceFilter{State: netcfg.FilterAltered}, ReturnPaths: []netcfg.ReturnPath{{Index: 2, Rule: true}}},
+			ops:      []string{"send errors about refused packets from eth0 back there", "validate source addresses of packets from eth0"},
+		},
+		{
+			name:    "validation of another interface, and the return path of one that is gone",
+			desired: validating,
+			observed: netcfg.Observed{
+				Links: links, Filter: netcfg.SourceFilter{State: netcfg.FilterIntact, Interfaces: []string{"eth1"}},
+				ReturnPaths: []netcfg.ReturnPath{{Index: 3, Route: true}},
+			},
+			ops: []string{
+				"stop sending errors back to the interface that had the number 3",
+				"send errors about refused packets from eth0 back there",
+				"validate source addresses of packets from eth0",
+			},
+		},
+		{
+			name:     "the return path waits while its interface is down, and nothing is removed",
+			desired:  validating,
+			observed: netcfg.Observed{Links: []netcfg.Link{down}, Filter: intact, ReturnPaths: []netcfg.ReturnPath{{Index: 2, Rule: true}}},
+		},
+		{
+			name:     "validation is no longer wanted; errors may be reflected for somebody else's sake",
+			observed: netcfg.Observed{Links: links, Filter: intact, ReturnPaths: []netcfg.ReturnPath{{Index: 2, Rule: true, Route: true}}},
+			ops:      []string{"stop sending errors back to the interface that had the number 2", "stop validating source addresses"},
+		},
+		{
+			name:     "a changed filter goes too",
+			observed: netcfg.Observed{Links: links, Filter: netcfg.SourceFilter{State: netcfg.FilterAltered}},
+			ops:      []string{"stop validating source addresses"},
+		},
+		{
+			name:      "a kernel that cannot filter: told, and everything else is done",
+			desired:   netcfg.Desired{SourceValidation: validating.SourceValidation, Delegations: []netcfg.Delegation{delegation}},
+			observed:  netcfg.Observed{Links: links, MarksUnreflected: true, Filter: netcfg.SourceFilter{State: netcfg.FilterUnusable, Reason: "no nf_tables"}},
+			ops:       []string{"add route 2001:db8:8000::/56 via fe80::2 on eth0 metric 1024"},
+			conflicts: []string{"validate source addresses of packets from eth0: no nf_tables; packets with forged sources are forwarded"},
+		},
+		{
+			name:     "a kernel that cannot filter, and nobody wants it",
+			observed: netcfg.Observed{Links: links, Filter: netcfg.SourceFilter{State: netcfg.FilterUnusable, Reason: "no nf_tables"}},
+		},
+		{
+			name:      "validation on what cannot be an interface",
+			desired:   netcfg.Desired{SourceValidation: []string{"a b", "eth0"}},
+			observed:  netcfg.Observed{Links: links, Filter: intact, ReturnPaths: []netcfg.ReturnPath{{Index: 2, Rule: true, Route: true}}},
+			conflicts: []string{`interface a b: its sources are not validated: "a b" is not a name`},
+		},
+		{
+			name:    "limits for neighbours: less for the silent on each interface that serves, more in all",
+			desired: netcfg.Desired{Interfaces: []netcfg.Interface{{Name: "eth0", Serves: true}, {Name: "eth1"}}},
+			observed: netcfg.Observed{
+				Links: []netcfg.Link{
+					{Index: 2, Name: "eth0", Up: true, NeighborQueueBytes: 212992}, {Index: 3, Name: "eth1", Up: true, NeighborQueueBytes: 212992},
+				},
+				NeighborThresholds: [3]int{128, 512, 1024},
+			},
+			ops: []string{
+				"set sysctl net/ipv6/neigh/eth0/unres_qlen_bytes to 4096",
+				"set sysctl net/ipv6/neigh/default/gc_thresh1 to 2048",
+				"set sysctl net/ipv6/neigh/default/gc_thresh2 to 8192",
+				"set sysctl net/ipv6/neigh/default/gc_thresh3 to 16384",
+			},
+		},
+		{
+			name:    "limits for neighbours: who has set stricter or larger ones keeps them",
+			desired: netcfg.Desired{Interfaces: []netcfg.Interface{{Name: "eth0", Serves: true}}},
+			observed: netcfg.Observed{
+				Links:              []netcfg.Link{{Index: 2, Name: "eth0", Up: true, NeighborQueueBytes: 1000}},
+				NeighborThresholds: [3]int{2048, 100_000, 200_000},
+			},
+		},
+		{
+			name:     "limits for neighbours: a namespace without thresholds, an interface without IPv6",
+			desired:  netcfg.Desired{Interfaces: []netcfg.Interface{{Name: "eth0", Serves: true}}},
+			observed: netcfg.Observed{Links: links},
+		},
+		{
+			name:     "limits for neighbours: nothing serves",
+			desired:  netcfg.Desired{Interfaces: []netcfg.Interface{{Name: "eth0"}}},
+			observed: netcfg.Observed{Links: links, NeighborThresholds: [3]int{128, 512, 1024}},
+		},
+		{
 			name: "what is invalid is refused one by one",
 			desired: netcfg.Desired{
 				Interfaces: []netcfg.Interface{{Name: "../all"}, {Name: "eth0", MTU: 1279}},
@@ -342,7 +451,21 @@ func TestPlanBounds(t *testing.T) {
 		t.Errorf("%d operations and conflicts %v, want %d and one that tells", len(changes.Ops), changes.Conflicts, netcfg.MaxDelegations)
 	}
 
-	desired.Delegations = desired.Delegations[:1000]
+	for n := range netcfg.MaxInterfaces + 2 {
+		desired.SourceValidation = append(desired.SourceValidation, fmt.Sprintf("eth%d", n))
+	}
+	desired.Delegations = nil
+	changes = netcfg.Plan(desired, netcfg.Observed{})
+	if got := len(changes.Ops[0].(netcfg.FilterSet).Names()); got != netcfg.MaxInterfaces || len(changes.Conflicts) != 2 {
+		t.Errorf("%d interfaces in the filter and conflicts %v", got, changes.Conflicts)
+	}
+
+	desired = netcfg.Desired{}
+	for n := range 1000 {
+		d := delegation
+		d.Prefix = nthPrefix(n)
+		desired.Delegations = append(desired.Delegations, d)
+	}
 	observed := netcfg.Observed{Links: []netcfg.Link{up}}
 	for _, d := range desired.Delegations {
 		observed.Routes = append(observed.Routes, foreign(d.Route()))

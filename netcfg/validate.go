@@ -19,6 +19,7 @@ func (d Desired) Validate() error {
 	limit("static routes", len(d.Routes), MaxRoutes)
 	limit("pools of prefixes", len(d.Aggregates), MaxAggregates)
 	limit("delegated prefixes", len(d.Delegations), MaxDelegations)
+	limit("interfaces with source validation", len(d.SourceValidation), MaxInterfaces)
 
 	names := make(map[string]bool)
 	for _, i := range d.Interfaces {
@@ -36,6 +37,11 @@ func (d Desired) Validate() error {
 	}
 	for _, g := range d.Delegations {
 		errs = append(errs, g.Validate())
+	}
+	for _, name := range d.SourceValidation {
+		if err := validateName(name); err != nil {
+			errs = append(errs, fmt.Errorf("source validation: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }

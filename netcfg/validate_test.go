@@ -70,6 +70,10 @@ func TestValidate(t *testing.T) {
 		{"pool", netcfg.Desired{Aggregates: []netip.Prefix{pool}}, ""},
 		{"pool invalid", netcfg.Desired{Aggregates: []netip.Prefix{prefix("2001:db8::1/40")}}, "did you mean"},
 
+		{"source validation", netcfg.Desired{SourceValidation: []string{"eth0"}}, ""},
+		{"source validation on no name", netcfg.Desired{SourceValidation: []string{"eth0", "a b"}}, `"a b" is not a name`},
+		{"source validation on too many", netcfg.Desired{SourceValidation: make([]string, netcfg.MaxInterfaces+1)}, "at most 256"},
+
 		{"delegation", withDelegation(delegation), ""},
 		{"delegation via a relay", withDelegation(netcfg.Delegation{Prefix: pool, Via: addr("2001:db8::7"), Interface: "a"}), ""},
 		{"delegation of everything", withDelegation(netcfg.Delegation{Prefix: any6, Via: addr("fe80::1"), Interface: "a"}), "default route"},

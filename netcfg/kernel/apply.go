@@ -60,6 +60,12 @@ func (a *applier) apply(op netcfg.Op) error {
 		return a.addRoute(op.Route)
 	case netcfg.RouteDel:
 		return a.delRoute(op.Route)
+	case netcfg.FilterSet:
+		return a.setFilter(op.Names())
+	case netcfg.ReturnPathAdd:
+		return a.addReturnPath(op.Interface)
+	case netcfg.ReturnPathDel:
+		return a.delReturnPath(op.Index)
 	}
 	panic(fmt.Sprintf("kernel: unknown operation %T", op))
 }
@@ -228,7 +234,7 @@ func (a *applier) hasRoute(r netcfg.Route) bool {
 // takes the first address of r's prefix, r is not found although it is there, which costs no more than a plan.
 func (a *applier) routesLike(r netcfg.Route) ([]netcfg.ObservedRoute, error) {
 	if r.Type == netcfg.Unreachable {
-		return a.routes(a.nameOf)
+		return a.routes(a.nameOf, func([]byte) error { return nil })
 	}
 	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6, Dst_len: 128, Flags: unix.RTM_F_FIB_MATCH}}
 	found, err := a.request(unix.RTM_GETROUTE, 0, header, nl.NewRtAttr(unix.RTA_DST, r.To.Addr().AsSlice())).
@@ -243,9 +249,12 @@ func (a *applier) routesLike(r netcfg.Route) ([]netcfg.ObservedRoute, error) {
 func explain(op netcfg.Op, err error) error {
 	var hint string
 	_, isRoute := op.(netcfg.RouteAdd)
+	_, isFilter := op.(netcfg.FilterSet)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		hint = " (needs root or the capability CAP_NET_ADMIN, and IPv6 must not be disabled on the interface)"
+	case isFilter && lacks(err):
+		hint = " (" + lacking + ")"
 	case errors.Is(err, unix.EROFS):
 		hint = " (/proc/sys is mounted read-only here)"
 	case errors.Is(err, unix.EEXIST) && isRoute:

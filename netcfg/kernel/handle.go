@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -29,6 +30,10 @@ type Handle struct {
 	sockets map[int]*nl.SocketHandle
 	portID  uint32         // the kernel's number for our socket; notifications name it as their cause
 	ns      netns.NsHandle // closed: that of the process
+
+	// noFilter says why the kernel cannot hold our packet filter, once it has refused it: it will not learn. Another
+	// try at each plan would fail and be told each time.
+	noFilter atomic.Pointer[string]
 }
 
 // Open connects to the network namespace of the process.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -493,10 +494,12 @@ func TestApplyErrors(t *testing.T) {
 func TestObserveLinks(t *testing.T) {
 	r, peer := router(t)
 	want := r.link("eth0").Attrs()
+	queue, err := strconv.Atoi(r.sysctl("net/ipv6/neigh/eth0/unres_qlen_bytes"))
+	must(t, err)
 	eventually(t, "the carrier", func() bool {
 		return slices.Contains(r.observe().Links, netcfg.Link{
 			Index: want.Index, Name: "eth0", Up: true, Carrier: true, MTU: 1500,
-			HardwareAddr: want.HardwareAddr.String(), AcceptRA: 1,
+			HardwareAddr: want.HardwareAddr.String(), AcceptRA: 1, NeighborQueueBytes: queue,
 		})
 	})
 	// An address with a peer is told by its own side.

@@ -20,7 +20,8 @@ const ifaProto = 11
 // table several times over. A larger one would take more memory than a box has.
 const MaxObservedRoutes = 3_000_000
 
-// Observe reads the links, the IPv6 addresses, the IPv6 routes of the main table, and the kernel parameters that a plan needs.
+// Observe reads the links, the IPv6 addresses, the IPv6 routes of the main table, source validation, and the kernel
+// parameters that a plan needs.
 func (h *Handle) Observe() (netcfg.Observed, error) {
 	var o netcfg.Observed
 	links, err := h.links()
@@ -36,9 +37,15 @@ func (h *Handle) Observe() (netcfg.Observed, error) {
 	if o.Addresses, err = h.addresses(nameOf); err != nil {
 		return netcfg.Observed{}, err
 	}
-	if o.Routes, err = h.routes(nameOf); err != nil {
+	returns := make(returnPaths)
+	if o.Routes, err = h.routes(nameOf, returns.addRoute); err != nil {
 		return netcfg.Observed{}, err
 	}
+	if err := h.returnRules(returns.addRule); err != nil {
+		return netcfg.Observed{}, err
+	}
+	o.ReturnPaths = returns.sorted()
+	o.Filter = h.filter()
 	if err := h.inNamespace(func() error { return observeSysctls(&o) }); err != nil {
 		return netcfg.Observed{}, err
 	}
@@ -51,9 +58,23 @@ func observeSysctls(o *netcfg.Observed) error {
 		return err
 	}
 	o.Forwarding = forwarding != 0
+	reflect, err := readSysctlNumber("net/ipv6/fwmark_reflect", 1)
+	if err != nil {
+		return err
+	}
+	o.MarksUnreflected = reflect == 0
+	for n := range o.NeighborThresholds {
+		name := fmt.Sprintf("net/ipv6/neigh/default/gc_thresh%d", n+1)
+		if o.NeighborThresholds[n], err = readSysctlNumber(name, 0); err != nil {
+			return err
+		}
+	}
 	for n := range o.Links {
 		l := &o.Links[n]
 		if l.AcceptRA, err = readSysctlNumber("net/ipv6/conf/"+l.Name+"/accept_ra", netcfg.AcceptRAUnknown); err != nil {
+			return err
+		}
+		if l.NeighborQueueBytes, err = readSysctlNumber("net/ipv6/neigh/"+l.Name+"/unres_qlen_bytes", 0); err != nil {
 			return err
 		}
 	}
@@ -147,16 +168,19 @@ func parseAddress(m []byte) (index int, a netcfg.Address, err error) {
 	return int(header.Index), a, nil
 }
 
-// routes returns the IPv6 routes of the main table. While others keep changing a large table, a dump without interruption may
+// routes returns the IPv6 routes of the main table, and calls others for each that may be of another one. While others keep changing a large table, a dump without interruption may
 // never come; then the last one will do. Each operation is checked again by the kernel: what is there is
 // not added, what is gone or not ours is not removed.
-func (h *Handle) routes(nameOf func(index int) string) ([]netcfg.ObservedRoute, error) {
+func (h *Handle) routes(nameOf func(index int) string, others func(message []byte) error) ([]netcfg.ObservedRoute, error) {
 	var routes []netcfg.ObservedRoute
 	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6}}
 	err := h.dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, header,
 		func() { routes = routes[:0] },
 		func(m []byte) error {
 			var err error
+			if len(m) >= unix.SizeofRtMsg && nl.DeserializeRtMsg(m).Table != unix.RT_TABLE_MAIN {
+				return others(m)
+			}
 			routes, err = appendRoutes(routes, m, nameOf)
 			if err == nil && len(routes) > MaxObservedRoutes {
 				err = fmt.Errorf("there are more than %d", MaxObservedRoutes)

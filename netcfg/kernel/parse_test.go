@@ -25,12 +25,23 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	for _, message := range [][]nl.NetlinkRequestData{returnRoute(nl.NewRtMsg(), 2), returnRule(2)} {
+		var b []byte
+		for _, part := range message {
+			b = append(b, part.Serialize()...)
+		}
+		f.Add(b)
+	}
 	f.Add(make([]byte, unix.SizeofIfInfomsg))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		name := func(int) string { return "eth0" }
 		routes, err := appendRoutes(nil, b, name)
 		if err == nil && len(routes) > 1+len(b)/unix.SizeofRtNexthop {
 			t.Errorf("%d routes of %d octets", len(routes), len(b))
+		}
+		paths := make(returnPaths)
+		if paths.addRoute(b) == nil && paths.addRule(b) == nil && len(paths) > 2 {
+			t.Errorf("%d return paths of two messages", len(paths))
 		}
 		_, _ = parseLink(b)
 		_, _, _ = parseAddress(b)
