@@ -23,6 +23,22 @@ func TestForcedOptions(t *testing.T) {
 	eq(t, "in the answer to an Information-request", len(a.all(103)), 1)
 }
 
+// D-160: DNS servers and search list are in Advertises and in Replies that carry
+// configuration, and in nothing else that the server sends.
+func TestDNSOptionsStandWhereTheyMay(t *testing.T) {
+	c := newDesk(t, branch()).client(1).asking(23, 24)
+	for typ, want := range map[MessageType]bool{Solicit: true, Request: true, Renew: true, Rebind: true, InformationRequest: true, Confirm: false, Release: false, Decline: false} {
+		options := [][]byte{na(1, prefix("2001:db8:0:1::5"))}
+		if typ == InformationRequest {
+			options = nil
+		}
+		a := c.send(typ, options...)
+		if a.typ != Advertise && a.typ != Reply || a.has(23) != want || a.has(24) != want {
+			t.Errorf("type %d: answer of type %d with %v", typ, a.typ, a.options)
+		}
+	}
+}
+
 // D-158: codes that an Option Request option never holds have no effect.
 func TestForbiddenCodesInORO(t *testing.T) {
 	c := newDesk(t, branch()).client(1)

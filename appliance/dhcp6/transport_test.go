@@ -119,7 +119,7 @@ func manyOptions(t *testing.T) (options []Option) {
 	return options
 }
 
-// D-017, D-018, D-019: an answer with everything that a link is configured for
+// D-017 to D-019, D-171: an answer with everything that a link is configured for
 // fits 1280 octets of packet, without padding, names uncompressed. (The oracle
 // reads strictly, and its second parser writes names uncompressed.)
 func TestFullAnswer(t *testing.T) {
