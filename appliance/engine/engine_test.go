@@ -211,9 +211,10 @@ func TestCrashKeepsPromises(t *testing.T) {
 	}
 }
 
-// D-058, D-242, D-340: DUID and key are made once, then they are loaded. D-059
-// to D-063: the DUID is a random UUID; it depends on no clock, no network card
-// and no number that somebody has to hand out, and two boxes differ.
+// D-058, D-242, D-340: DUID and key are made once, then they are loaded.
+//
+// D-059 to D-063: the DUID is a random UUID. It depends on no clock, no network
+// card and no number that somebody has to hand out, and two boxes differ.
 func TestIdentityIsMadeOnce(t *testing.T) {
 	b := newBox(t, 1000)
 	id, key := b.e.id, b.e.key
