@@ -20,7 +20,7 @@ func TestUpstreamStaysSilent(t *testing.T) {
 	lab.Cable(t, n.Server, "eth1", provider, "eth0")
 	provider.LinkLocal(t, "eth0")
 	config := n.Tandem6Config(lab.Settings{PreferredSeconds: 3600, ValidSeconds: 7200, Advertise: true})
-	config = strings.Replace(config, `"interfaces":{`, `"interfaces":{"eth1":{"addresses":["2001:db8:ffff::2/64"]},`, 1)
+	config = strings.Replace(config, `"interfaces": {`, `"interfaces": {"eth1": {"addresses": ["2001:db8:ffff::2/64"]},`, 1)
 	if !strings.Contains(config, "eth1") {
 		t.Fatalf("no place for eth1 in %s", config)
 	}
