@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -55,8 +56,8 @@ type FleetClient struct {
 	fleet  *Fleet
 }
 
-// fleetReceiveOctets keeps answers that arrive while the test's threads have no processor.
-const fleetReceiveOctets = 4 << 20
+// receiveOctets keeps answers that arrive while the test's threads have no processor.
+const receiveOctets = 4 << 20
 
 // exampleEnterprise is for documentation (RFC 5612).
 const exampleEnterprise = 32473
@@ -65,9 +66,6 @@ const exampleEnterprise = 32473
 func NewFleet(t T, h *Host, iface string) *Fleet {
 	t.Helper()
 	conn, own, to := h.clientSocket(t, iface)
-	if err := conn.SetReadBuffer(fleetReceiveOctets); err != nil {
-		t.Fatalf("fleet: %v", err)
-	}
 	f := &Fleet{
 		conn: conn, own: own, to: to, last: rand.Uint32(),
 		questions: make(map[dhcpv6.TransactionID]*question), held: make(map[netip.Prefix]holding), drained: make(chan struct{}, 1),
@@ -84,26 +82,56 @@ func NewFleet(t T, h *Host, iface string) *Fleet {
 	return f
 }
 
-// clientSocket opens a DHCPv6 client's socket on an interface. The addresses carry the interface's number, not its name: package
-// net remembers numbers by name, for all hosts alike.
+// ClientSocket opens a DHCPv6 client's socket on an interface, with room for many answers, and returns with it the address of all
+// servers on the link.
+func (h *Host) ClientSocket(t T, iface string) (conn *net.UDPConn, servers netip.AddrPort) {
+	t.Helper()
+	conn, _, servers = h.clientSocket(t, iface)
+	return conn, servers
+}
+
+// clientSocket is ClientSocket, and returns the socket's own address too. The addresses carry the interface's number, not its name:
+// package net remembers numbers by name, for all hosts alike.
 func (h *Host) clientSocket(t T, iface string) (conn *net.UDPConn, own, to netip.AddrPort) {
 	t.Helper()
 	address := h.LinkLocal(t, iface)
+	var index int
 	err := h.Do(func() error {
 		link, err := net.InterfaceByName(iface)
-		if err != nil {
-			return err
+		if err == nil {
+			index = link.Index
 		}
-		zone := strconv.Itoa(link.Index)
-		own = netip.AddrPortFrom(address.WithZone(zone), clientPort)
-		to = netip.AddrPortFrom(netip.MustParseAddr("ff02::1:2").WithZone(zone), serverPort)
-		conn, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(own))
 		return err
 	})
 	if err != nil {
-		t.Fatalf("%s: cannot open a DHCPv6 client's socket on %s: %v", h.Name, iface, err)
+		t.Fatalf("%s: %s: %v", h.Name, iface, err)
+	}
+	zone := strconv.Itoa(index)
+	own = netip.AddrPortFrom(address.WithZone(zone), clientPort)
+	to = netip.AddrPortFrom(netip.MustParseAddr("ff02::1:2").WithZone(zone), serverPort)
+	conn = h.ListenUDP(t, own)
+	if err := conn.SetReadBuffer(receiveOctets); err != nil {
+		t.Fatalf("%s: %v", h.Name, err)
 	}
 	return conn, own, to
+}
+
+// ListenUDP opens a UDP socket on the host. An address that is in use is tried again: a program that is just being started holds
+// copies of all open sockets for a moment, also of those that have been closed meanwhile.
+func (h *Host) ListenUDP(t T, address netip.AddrPort) *net.UDPConn {
+	t.Helper()
+	var conn *net.UDPConn
+	var err error
+	if !Poll(settleTime, func() bool {
+		err = h.Do(func() (err error) {
+			conn, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(address))
+			return err
+		})
+		return !errors.Is(err, syscall.EADDRINUSE)
+	}) || err != nil {
+		t.Fatalf("%s: cannot open a socket at %v: %v", h.Name, address, err)
+	}
+	return conn
 }
 
 // receive takes in answers until the socket is closed.

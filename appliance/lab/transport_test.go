@@ -49,23 +49,12 @@ func (s *sender) solicit() *dhcpv6.Message {
 // send sends a message from a port of eth0.
 func (s *sender) send(t *testing.T, m dhcpv6.DHCPv6, port uint16, to netip.Addr, hopLimit int) {
 	t.Helper()
-	err := s.host.Do(func() error {
-		link, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		conn, err := net.ListenUDP("udp6", &net.UDPAddr{Port: int(port)})
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		p := ipv6.NewPacketConn(conn)
-		if to.IsMulticast() || to.IsLinkLocalUnicast() {
-			to = to.WithZone(fmt.Sprint(link.Index))
-		}
-		_, err = p.WriteTo(m.ToBytes(), &ipv6.ControlMessage{HopLimit: hopLimit}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 547)))
-		return err
-	})
+	conn := s.host.ListenUDP(t, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+	defer conn.Close()
+	if to.IsMulticast() || to.IsLinkLocalUnicast() {
+		to = to.WithZone(fmt.Sprint(linkOf(t, s.host, "eth0").Index))
+	}
+	_, err := ipv6.NewPacketConn(conn).WriteTo(m.ToBytes(), &ipv6.ControlMessage{HopLimit: hopLimit}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 547)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +180,7 @@ func TestTransport(t *testing.T) {
 	// D-013
 	t.Run("Ethernet unicast", func(t *testing.T) {
 		m := a.solicit()
-		sendFrame(t, a.host, hardwareAddress(t, router, "eth0"), m.ToBytes())
+		sendFrame(t, a.host, linkOf(t, router, "eth0").HardwareAddr, m.ToBytes())
 		a.answer(t, m)
 	})
 	// D-011: asked for in every Solicit here.
@@ -270,7 +259,7 @@ func serverOf(t *testing.T, s *sender) dhcpv6.DUID {
 // sendFrame sends a DHCPv6 message to the servers' multicast address in an Ethernet frame to a single machine.
 func sendFrame(t *testing.T, h *lab.Host, to net.HardwareAddr, message []byte) {
 	t.Helper()
-	from := hardwareAddress(t, h, "eth0")
+	link := linkOf(t, h, "eth0")
 	source, destination := h.LinkLocal(t, "eth0").As16(), allServers.As16()
 	udp := binary.BigEndian.AppendUint16(nil, 546)
 	udp = binary.BigEndian.AppendUint16(udp, 547)
@@ -279,12 +268,8 @@ func sendFrame(t *testing.T, h *lab.Host, to net.HardwareAddr, message []byte) {
 	pseudo := slices.Concat(source[:], destination[:], []byte{0, 0, 0, byte(len(udp)), 0, 0, 0, unix.IPPROTO_UDP}, udp)
 	binary.BigEndian.PutUint16(udp[6:], internetChecksum(pseudo))
 	ip := slices.Concat([]byte{6 << 4, 0, 0, 0, 0, byte(len(udp)), unix.IPPROTO_UDP, 1}, source[:], destination[:])
-	frame := slices.Concat(to, from, []byte{0x86, 0xdd}, ip, udp)
+	frame := slices.Concat(to, link.HardwareAddr, []byte{0x86, 0xdd}, ip, udp)
 	err := h.Do(func() error {
-		link, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 		if err != nil {
 			return err
@@ -313,18 +298,15 @@ func internetChecksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-func hardwareAddress(t *testing.T, h *lab.Host, iface string) net.HardwareAddr {
+func linkOf(t *testing.T, h *lab.Host, iface string) *net.Interface {
 	t.Helper()
-	var address net.HardwareAddr
-	err := h.Do(func() error {
-		link, err := net.InterfaceByName(iface)
-		if err == nil {
-			address = link.HardwareAddr
-		}
+	var link *net.Interface
+	err := h.Do(func() (err error) {
+		link, err = net.InterfaceByName(iface)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return address
+	return link
 }

@@ -1,11 +1,13 @@
 // Bench measures how many 4-message exchanges per second tandem6d completes on a virtual cable, next to ISC Kea in the same run, and
-// prints the result as a table in Markdown.
+// prints the results as tables in Markdown.
 //
-// The load generator is Kea's perfdhcp. A rate counts as mastered when fewer than 1 % of the messages are lost and at least 97 % of
-// the asked exchanges complete. Every probe starts with an empty lease database. Server and load generator share the machine, so
-// the highest rates are lower bounds; the processor time per exchange is the figure to compare across machines.
+// First a load generator of its own keeps 256 exchanges under way, so that the server is the limit; the figures are those of the
+// median of three probes. Then Kea's perfdhcp finds the highest steady rate: one counts as mastered when fewer than 1 % of the
+// messages are lost and at least 97 % of the asked exchanges complete. Last, perfdhcp compares delays at a low rate. Every probe
+// starts with an empty lease database. Server and load generator share the machine, so the rates are lower bounds; the processor
+// time per exchange is the figure to compare across machines.
 //
-// It needs root, Debian's packages kea-dhcp6-server and kea-admin, and about eight minutes.
+// It needs root, Debian's packages kea-dhcp6-server and kea-admin, and about eight minutes of a quiet machine; at most twelve of a busy one.
 package main
 
 import (
@@ -16,8 +18,8 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,30 +29,39 @@ import (
 )
 
 // A leaseType is what the clients ask for.
-type leaseType struct{ name, perfdhcp string }
+type leaseType struct {
+	name     string
+	perfdhcp string // value of its option -e
+	ias      []byte // codes of the IA options
+}
 
 var leaseTypes = []leaseType{
-	{"addresses", "address-only"},
-	{"prefixes", "prefix-only"},
-	{"both", "address-and-prefix"},
+	{"addresses", "address-only", []byte{optionIANA}},
+	{"prefixes", "prefix-only", []byte{optionIAPD}},
+	{"both", "address-and-prefix", []byte{optionIANA, optionIAPD}},
 }
 
 const (
+	streams     = 3      // probes with the bench's own generator
 	firstRate   = 2000   // exchanges per second; every server here masters it
 	rateLimit   = 200000 // no server and no load generator comes near
 	steps       = 3      // of bisection after the first rate that fails
 	latencyRate = 2000   // exchanges per second at which delays are compared
 	busyCores   = 0.2    // with more processors busy elsewhere, a failure says nothing
-	attempts    = 4      // at a rate
+	attempts    = 3      // at a rate
+	quietWindow = 200 * time.Millisecond
+	quietWait   = 10 * time.Second // at most before a probe
+	quietBudget = 2 * time.Minute  // at most in all
 	serverNames = "tandem6d,kea-dhcp6"
 )
 
 func main() {
 	log.SetFlags(log.Ltime)
-	servers := flag.String("servers", serverNames, "the `servers` to measure, with commas between them")
+	servers := flag.String("servers", serverNames, "the `servers` to measure, with commas between them; the last is what the others are compared with")
 	seconds := flag.Int("seconds", 3, "how long each probe lasts")
 	bin := flag.String("bin", "", "`folder` with tandem6d and tandem6; empty: build them")
 	parent := flag.String("dir", "", "`folder` for the lease databases; empty: the system's for temporary files")
+	short := flag.Bool("short", false, "only the bench's own load generator: a minute")
 	flag.Parse()
 	dir, err := os.MkdirTemp(*parent, "tandem6-bench-")
 	if err != nil {
@@ -63,11 +74,11 @@ func main() {
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}()
-	b := &bench{dir: dir, seconds: *seconds, binaries: lab.Binaries(*bin)}
-	ok := b.prepare(strings.Split(*servers, ",")) && b.measure() && b.report(os.Stdout)
+	b := &bench{dir: dir, seconds: *seconds, binaries: lab.Binaries(*bin), servers: strings.Split(*servers, ",")}
+	err = b.run(os.Stdout, *short)
 	os.RemoveAll(dir)
-	if !ok {
-		os.Exit(1)
+	if err != nil {
+		log.Fatalf("error: %v", err)
 	}
 }
 
@@ -76,21 +87,48 @@ type bench struct {
 	seconds  int
 	binaries lab.Binaries
 	servers  []string
-	highest  map[key]result
-	delays   map[key]result
+	waited   time.Duration // for the machine to become quiet
 }
 
+// A key names a cell of the tables.
 type key struct {
 	server string
-	leases leaseType
+	leases leaseName
+}
+
+type leaseName string
+
+// A probe is one run of a load against one server that starts with an empty lease database.
+type probe[R any] struct {
+	load       R
+	serverTime time.Duration // processor time of the server
+	otherCores float64       // processors that were busy with anything but server and load generator
+}
+
+// perExchange is the server's processor time for each completed exchange, in microseconds.
+func (p probe[R]) perExchange(completed int) int64 {
+	return p.serverTime.Microseconds() / int64(max(1, completed))
+}
+
+func (b *bench) run(w io.Writer, short bool) error {
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%d processors, Linux %s, lease databases on %s, probes of %d s.\n\n", runtime.NumCPU(), kernel(), fileSystem(b.dir), b.seconds)
+	if err := b.throughput(w); err != nil || short {
+		return err
+	}
+	if err := b.highestRates(w); err != nil {
+		return err
+	}
+	return b.delays(w)
 }
 
 // prepare checks what is needed and builds the programs.
-func (b *bench) prepare(servers []string) bool {
-	b.servers = servers
+func (b *bench) prepare() error {
 	return run(b.dir, func(s *session) {
 		lab.Need(s, "perfdhcp")
-		for _, name := range servers {
+		for _, name := range b.servers {
 			switch name {
 			case "kea-dhcp6":
 				lab.Need(s, name)
@@ -108,43 +146,135 @@ func (b *bench) prepare(servers []string) bool {
 	})
 }
 
-// measure fills in the results. The servers take turns, so that other work on the machine meets them alike.
-func (b *bench) measure() bool {
-	b.highest, b.delays = make(map[key]result), make(map[key]result)
-	for _, leases := range leaseTypes {
-		for _, server := range b.servers {
-			k := key{server, leases}
-			highest, err := b.search(k)
-			if err == nil {
-				b.highest[k] = highest
-				b.delays[k], err = b.probe(k, load{leases: leases, rate: latencyRate, seconds: b.seconds, delays: true})
-			}
-			if err != nil {
-				log.Printf("error: %v", err)
-				return false
+// measure runs a load, which also says how much processor time the load generator itself used.
+func measure[R any](b *bench, server string, load func(*session, *lab.Network) (R, time.Duration)) (p probe[R], err error) {
+	err = run(b.dir, func(s *session) {
+		n := lab.NewNetwork(s)
+		settings := lab.Settings{PreferredSeconds: 3600, ValidSeconds: 7200, Quiet: true}
+		under := n.Kea
+		if server == "tandem6d" {
+			under = func(t lab.T, settings lab.Settings) *lab.Server { return n.Tandem6d(t, b.binaries, settings) }
+		}
+		running := under(s, settings)
+		running.Start(s)
+		pid := running.Process().PID()
+		b.waitForQuiet()
+		start := time.Now()
+		server0, err1 := lab.CPUTime(pid)
+		machine0, err2 := lab.MachineCPUTime()
+		result, generatorTime := load(s, n)
+		server1, err3 := lab.CPUTime(pid)
+		machine1, err4 := lab.MachineCPUTime()
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
+			s.Fatalf("%v", err)
+		}
+		p.load, p.serverTime = result, server1-server0
+		p.otherCores = max(0, (machine1-machine0-p.serverTime-generatorTime).Seconds()/time.Since(start).Seconds())
+	})
+	return p, err
+}
+
+// waitForQuiet waits for a moment in which nothing else keeps the machine busy, but not forever: the tables say how busy it was.
+func (b *bench) waitForQuiet() {
+	start := time.Now()
+	for time.Since(start) < min(quietWait, quietBudget-b.waited) {
+		before, err1 := lab.MachineCPUTime()
+		time.Sleep(quietWindow)
+		after, err2 := lab.MachineCPUTime()
+		if err1 != nil || err2 != nil || (after-before).Seconds() < busyCores*quietWindow.Seconds() {
+			break
+		}
+	}
+	b.waited += time.Since(start)
+}
+
+// throughput measures with the bench's own load generator. The servers take turns, so that other work on the machine meets them
+// alike.
+func (b *bench) throughput(w io.Writer) error {
+	probes := make(map[key][]probe[streamResult])
+	for range streams {
+		for _, leases := range leaseTypes {
+			for _, server := range b.servers {
+				p, err := measure(b, server, func(s *session, n *lab.Network) (streamResult, time.Duration) {
+					before := ownTime()
+					r := runStream(s, n, leases, b.seconds)
+					return r, ownTime() - before
+				})
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", server, leases.name, err)
+				}
+				log.Printf("%s, %s, %d under way: %d/s, %d lost, %d refused, %d µs each; %.1f processors busy elsewhere", server, leases.name,
+					streamInFlight, p.load.completed/b.seconds, p.load.lost, p.load.refused, p.perExchange(p.load.completed), p.otherCores)
+				k := key{server, leaseName(leases.name)}
+				probes[k] = append(probes[k], p)
 			}
 		}
 	}
-	return true
+	median := func(server string, leases leaseType) probe[streamResult] {
+		list := probes[key{server, leaseName(leases.name)}]
+		slices.SortFunc(list, func(a, b probe[streamResult]) int { return a.load.completed - b.load.completed })
+		return list[len(list)/2]
+	}
+	peer := b.servers[len(b.servers)-1]
+	fmt.Fprintf(w, "With %d exchanges under way (median of %d probes):\n\n", streamInFlight, streams)
+	fmt.Fprintf(w, "| leases | server | exchanges/s | against %s | lost | Solicit median ms | p99 ms | Request median ms | p99 ms | server's processor µs per exchange | processors busy elsewhere |\n", peer)
+	fmt.Fprintln(w, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, leases := range leaseTypes {
+		for _, server := range b.servers {
+			p := median(server, leases)
+			fmt.Fprintf(w, "| %s | %s | %d | %.2f | %d | %.2f | %.2f | %.2f | %.2f | %d | %.1f |\n", leases.name, server, p.load.completed/b.seconds,
+				float64(p.load.completed)/float64(max(1, median(peer, leases).load.completed)), p.load.lost,
+				milliseconds(p.load.solicits, 50), milliseconds(p.load.solicits, 99), milliseconds(p.load.requests, 50), milliseconds(p.load.requests, 99),
+				p.perExchange(p.load.completed), p.otherCores)
+		}
+	}
+	return nil
+}
+
+// highestRates has perfdhcp find the highest rates that the servers master.
+func (b *bench) highestRates(w io.Writer) error {
+	best := make(map[key]probe[report])
+	for _, leases := range leaseTypes {
+		for _, server := range b.servers {
+			p, err := b.search(server, leases)
+			if err != nil {
+				return err
+			}
+			best[key{server, leaseName(leases.name)}] = p
+		}
+	}
+	peer := b.servers[len(b.servers)-1]
+	fmt.Fprintf(w, "\nHighest rate of perfdhcp with less than 1 %% loss:\n\n")
+	fmt.Fprintf(w, "| leases | server | exchanges/s | against %s | lost %% | Solicit avg ms | Request avg ms | server's processor µs per exchange | perfdhcp's | processors busy elsewhere |\n", peer)
+	fmt.Fprintln(w, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, leases := range leaseTypes {
+		for _, server := range b.servers {
+			p := best[key{server, leaseName(leases.name)}]
+			fmt.Fprintf(w, "| %s | %s | %d | %.2f | %.2f | %.2f | %.2f | %d | %d | %.1f |\n", leases.name, server, p.load.rate,
+				float64(p.load.rate)/float64(best[key{peer, leaseName(leases.name)}].load.rate), p.load.lostPercent, p.load.solicitMS, p.load.requestMS,
+				p.perExchange(p.load.completed), p.load.generatorTime.Microseconds()/int64(max(1, p.load.completed)), p.otherCores)
+		}
+	}
+	return nil
 }
 
 // search finds the highest rate that a server masters.
-func (b *bench) search(k key) (best result, err error) {
+func (b *bench) search(server string, leases leaseType) (best probe[report], err error) {
 	masters := func(rate int) (bool, error) {
 		failures := 0
 		for range attempts {
-			r, err := b.probe(k, load{leases: k.leases, rate: rate, seconds: b.seconds})
+			p, err := b.perfdhcp(server, load{leases: leases, rate: rate, seconds: b.seconds})
 			if err != nil {
 				return false, err
 			}
-			log.Printf("%s, %s, %d/s: completed %.0f/s, %.2f %% lost, %v of processor time each; %.1f processors busy elsewhere",
-				k.server, k.leases.name, rate, r.exchangesPerSecond, r.dropsPercent, r.perExchange(), r.otherCores)
-			if r.passes() {
-				best = r
+			log.Printf("%s, %s, %d/s: completed %d/s, %.2f %% lost, %d µs each; %.1f processors busy elsewhere", server, leases.name, rate,
+				p.load.completed/b.seconds, p.load.lostPercent, p.perExchange(p.load.completed), p.otherCores)
+			if p.load.passes() {
+				best = p
 				return true, nil
 			}
 			// Loss comes by chance too, so that one failure is not enough, even on a quiet machine.
-			if r.otherCores < busyCores {
+			if p.otherCores < busyCores {
 				failures++
 			}
 			if failures == 2 {
@@ -157,7 +287,7 @@ func (b *bench) search(k key) (best result, err error) {
 	for high < rateLimit {
 		ok, err := masters(high)
 		if err != nil {
-			return result{}, err
+			return best, err
 		}
 		if !ok {
 			break
@@ -168,7 +298,7 @@ func (b *bench) search(k key) (best result, err error) {
 		middle := (low + high) / 2
 		ok, err := masters(middle)
 		if err != nil {
-			return result{}, err
+			return best, err
 		}
 		if ok {
 			low = middle
@@ -176,70 +306,57 @@ func (b *bench) search(k key) (best result, err error) {
 			high = middle
 		}
 	}
-	if best.rate == 0 {
-		return result{}, fmt.Errorf("%s masters no rate down to %d %s per second", k.server, high, k.leases.name)
+	if low == 0 {
+		return best, fmt.Errorf("%s masters no rate down to %d %s per second; is the machine busy?", server, high, leases.name)
 	}
 	return best, nil
 }
 
-// probe runs a load against a server that starts with an empty lease database.
-func (b *bench) probe(k key, l load) (result, error) {
-	var r result
-	ok := run(b.dir, func(s *session) {
-		n := lab.NewNetwork(s)
-		settings := lab.Settings{PreferredSeconds: 3600, ValidSeconds: 7200, Quiet: true}
-		var server *lab.Server
-		if k.server == "tandem6d" {
-			server = n.Tandem6d(s, b.binaries, settings)
-		} else {
-			server = n.Kea(s, settings)
+// delays compares the delays at a low rate.
+func (b *bench) delays(w io.Writer) error {
+	fmt.Fprintf(w, "\nDelays at %d exchanges per second of perfdhcp:\n\n", latencyRate)
+	fmt.Fprintln(w, "| leases | server | Solicit median ms | p99 ms | Request median ms | p99 ms | server's processor µs per exchange | processors busy elsewhere |")
+	fmt.Fprintln(w, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, leases := range leaseTypes {
+		for _, server := range b.servers {
+			p, err := b.perfdhcp(server, load{leases: leases, rate: latencyRate, seconds: b.seconds, delays: true})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(w, "| %s | %s | %.2f | %.2f | %.2f | %.2f | %d | %.1f |\n", leases.name, server,
+				milliseconds(p.load.solicits, 50), milliseconds(p.load.solicits, 99), milliseconds(p.load.requests, 50), milliseconds(p.load.requests, 99),
+				p.perExchange(p.load.completed), p.otherCores)
 		}
-		server.Start(s)
-		pid := server.Process().PID()
-		start := time.Now()
-		server0, err1 := lab.CPUTime(pid)
-		machine0, err2 := lab.MachineCPUTime()
-		var err3 error
-		r, err3 = l.run(n)
-		server1, err4 := lab.CPUTime(pid)
-		machine1, err5 := lab.MachineCPUTime()
-		if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-			s.Fatalf("%v", err)
-		}
-		r.serverTime = server1 - server0
-		other := machine1 - machine0 - r.serverTime - r.generatorTime
-		r.otherCores = max(0, other.Seconds()/time.Since(start).Seconds())
-	})
-	if !ok {
-		return result{}, fmt.Errorf("%s: the probe with %d exchanges per second of %s failed", k.server, l.rate, l.leases.name)
 	}
-	return r, nil
+	return nil
 }
 
-// report prints the tables.
-func (b *bench) report(w io.Writer) bool {
-	fmt.Fprintf(w, "%d processors, Linux %s, lease databases on %s, probes of %d s.\n\n", runtime.NumCPU(), kernel(), fileSystem(b.dir), b.seconds)
-	fmt.Fprintf(w, "| leases | server | highest rate/s | against %s | lost %% | Solicit avg ms | Request avg ms | server's processor µs per exchange | processors busy elsewhere |\n", b.servers[len(b.servers)-1])
-	fmt.Fprintln(w, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-	for _, leases := range leaseTypes {
-		for _, server := range b.servers {
-			r := b.highest[key{server, leases}]
-			peer := b.highest[key{b.servers[len(b.servers)-1], leases}]
-			fmt.Fprintf(w, "| %s | %s | %d | %.2f | %.2f | %.2f | %.2f | %d | %.2f |\n", leases.name, server, r.rate,
-				float64(r.rate)/float64(peer.rate), r.dropsPercent, r.solicitMS, r.requestMS, r.perExchange().Microseconds(), r.otherCores)
+// perfdhcp runs a load of perfdhcp against a server.
+func (b *bench) perfdhcp(server string, l load) (probe[report], error) {
+	return measure(b, server, func(s *session, n *lab.Network) (report, time.Duration) {
+		r, err := l.run(n)
+		if err != nil {
+			s.Fatalf("%v", err)
 		}
+		return r, r.generatorTime
+	})
+}
+
+// milliseconds picks a percentile from sorted durations.
+func milliseconds(sorted []time.Duration, percent int) float64 {
+	if len(sorted) == 0 {
+		return 0
 	}
-	fmt.Fprintf(w, "\nDelays at %d exchanges per second:\n\n", latencyRate)
-	fmt.Fprintln(w, "| leases | server | Solicit median ms | p99 ms | Request median ms | p99 ms | server's processor µs per exchange |")
-	fmt.Fprintln(w, "| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-	for _, leases := range leaseTypes {
-		for _, server := range b.servers {
-			r := b.delays[key{server, leases}]
-			fmt.Fprintf(w, "| %s | %s | %.2f | %.2f | %.2f | %.2f | %d |\n", leases.name, server, percentile(r.solicitMSs, 50),
-				percentile(r.solicitMSs, 99), percentile(r.requestMSs, 50), percentile(r.requestMSs, 99), r.perExchange().Microseconds())
-		}
+	return sorted[(len(sorted)-1)*percent/100].Seconds() * 1000
+}
+
+// ownTime is the processor time that this program has used.
+func ownTime() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		panic(fmt.Sprintf("bench: getrusage of itself: %v", err)) // cannot fail with these arguments
 	}
-	return true
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func kernel() string {
@@ -250,7 +367,7 @@ func kernel() string {
 // fileSystem names the file system of a folder: on tmpfs, writing to disk costs nothing and a comparison means less.
 func fileSystem(dir string) string {
 	var info unix.Statfs_t
-	if err := unix.Statfs(filepath.Clean(dir), &info); err != nil {
+	if err := unix.Statfs(dir, &info); err != nil {
 		return "an unknown file system"
 	}
 	switch int64(info.Type) {

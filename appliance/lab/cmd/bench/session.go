@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -8,15 +9,15 @@ import (
 	"slices"
 )
 
-// A session stands in for a test where the bench expects one: it keeps what has to be cleaned up, and ends at the first failure.
+// A session stands in for a test where the lab expects one: it keeps what has to be cleaned up, and ends at the first failure.
 type session struct {
 	dir      string // for temporary files
 	cleanups []func()
-	failed   bool
+	problems []error
 }
 
-// run calls f with a session, cleans up, and reports whether all went well.
-func run(dir string, f func(*session)) bool {
+// run calls f with a session and cleans up.
+func run(dir string, f func(*session)) error {
 	s := &session{dir: dir}
 	done := make(chan struct{})
 	go func() { // Fatalf ends the goroutine
@@ -29,12 +30,12 @@ func run(dir string, f func(*session)) bool {
 		f(s)
 	}()
 	<-done
-	return !s.failed
+	return errors.Join(s.problems...)
 }
 
 func (s *session) Helper()          {}
 func (s *session) Name() string     { return "bench" }
-func (s *session) Failed() bool     { return s.failed }
+func (s *session) Failed() bool     { return len(s.problems) > 0 }
 func (s *session) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
 
 // TempDir makes a folder that is removed with all others when the program ends.
@@ -49,8 +50,7 @@ func (s *session) TempDir() string {
 func (s *session) Logf(format string, args ...any) { log.Printf(format, args...) }
 
 func (s *session) Errorf(format string, args ...any) {
-	s.failed = true
-	log.Print("error: " + fmt.Sprintf(format, args...))
+	s.problems = append(s.problems, fmt.Errorf(format, args...))
 }
 
 func (s *session) Fatalf(format string, args ...any) {
@@ -58,4 +58,5 @@ func (s *session) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
+// Skipf fails: what would be measured is not measured.
 func (s *session) Skipf(format string, args ...any) { s.Fatalf(format, args...) }
