@@ -2,6 +2,7 @@ package dhcp6
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/failover/trace"
@@ -10,6 +11,7 @@ import (
 // bindAll answers every identity association of a Solicit, Request, Renew or
 // Rebind on its own: the failure of one never spoils another (D-154, D-155).
 func (x *exchange) bindAll() {
+	x.collect()
 	for i := range x.m.ias {
 		in := &x.m.ias[i]
 		x.bind(in, x.newIA(in))
@@ -35,7 +37,10 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 		out.status, out.text = statusNotOnLink, "an address does not belong to this link" // D-089
 		return
 	}
-	for _, b := range x.active(in) {
+	for _, b := range x.bindings {
+		if !in.holds(b) {
+			continue
+		}
 		out.known = true
 		switch x.fate(b, mine) {
 		case keep:
@@ -126,15 +131,30 @@ func (x *exchange) ia(typ lease.IAType, id lease.IAID) lease.IA {
 	return lease.IA{Link: x.link.Name, Client: x.client, Type: typ, ID: id}
 }
 
-// active collects what the client holds in one identity association.
-func (x *exchange) active(in *requestedIA) []*lease.Binding {
-	x.scratch = x.scratch[:0]
-	for b := range x.t.OfIA(x.ia(in.typ, in.id)) {
-		if b.Status == lease.Active {
-			x.scratch = append(x.scratch, b)
+// collect finds what the client has, or had, on this link.
+func (x *exchange) collect() {
+	for b := range x.t.OfClient(x.client) {
+		if b.Link == x.link.Name {
+			x.bindings = append(x.bindings, b)
+			x.count(b, 1)
 		}
 	}
-	return x.scratch
+}
+
+// count adds b n times to what the client holds.
+func (x *exchange) count(b *lease.Binding, n int) {
+	if b.Status != lease.Active {
+		return
+	}
+	x.held += n
+	if b.Type == lease.IAPD {
+		x.heldPrefix += n
+	}
+}
+
+// holds reports whether b, a binding of its client, is an active lease of ia.
+func (ia *requestedIA) holds(b *lease.Binding) bool {
+	return b.Status == lease.Active && b.Type == ia.typ && b.ID == ia.id
 }
 
 // fate decides about a lease that the client holds.
@@ -327,18 +347,6 @@ func (x *exchange) nothing(out *answeredIA) {
 
 // room reports whether the client may have one more lease (D-244, D-254).
 func (x *exchange) room(typ lease.IAType) bool {
-	if !x.counted {
-		x.counted = true
-		for b := range x.t.OfClient(x.client) {
-			if b.Status != lease.Active || b.Link != x.link.Name {
-				continue
-			}
-			x.held++
-			if b.Type == lease.IAPD {
-				x.heldPrefix++
-			}
-		}
-	}
 	limits := &x.s.cfg.Limits
 	switch {
 	case x.mentioned == leasesPerAnswerMax:
@@ -432,10 +440,17 @@ func (x *exchange) store(out *answeredIA, g *grant, t1, t2 uint32) {
 // end takes a lease from its client.
 func (x *exchange) end(b *lease.Binding, released bool) {
 	e := x.s.Ended(x.t, b, x.now.Wall, x.policy.Ended(b.Status, released))
+	x.put(b, e)
+	x.r.Promise = true
+}
+
+// put stores e in place of the client's lease b.
+func (x *exchange) put(b, e *lease.Binding) {
 	e.LastTransaction = x.now.Wall
 	x.t.Put(e)
 	x.r.Changed = append(x.r.Changed, e)
-	x.r.Promise = true
+	x.bindings[slices.Index(x.bindings, b)] = e
+	x.count(b, -1)
 }
 
 // rememberedPerClientMax bounds the ended leases that are remembered for one
@@ -481,20 +496,20 @@ func (s *Server) Ended(t *lease.Table, b *lease.Binding, now lease.Time, status 
 func (x *exchange) giveBack() {
 	x.setStatus(statusSuccess, "")
 	x.r.Promise = true
+	x.collect()
 	for i := range x.m.ias {
 		in := &x.m.ias[i]
 		if x.m.typ == Decline && in.typ == lease.IAPD {
 			continue // section 18.2.8, D-132
 		}
-		active := x.active(in)
-		if len(active) == 0 || !x.excludesFit(in) {
+		if !slices.ContainsFunc(x.bindings, in.holds) || !x.excludesFit(in) {
 			out := x.newIA(in)
 			out.status, out.text = statusNoBinding, "this server knows no such lease"
 			continue
 		}
-		for _, b := range active {
+		for _, b := range x.bindings {
 			switch {
-			case !in.lists(b.Prefix): // not named, or somebody else's (D-125)
+			case !in.holds(b) || !in.lists(b.Prefix): // not named, or somebody else's (D-125)
 			case x.m.typ == Release:
 				x.end(b, true)
 				x.trace(trace.Event{ID: trace.LeaseReleased, Lease: b.Prefix, IAID: b.ID})
@@ -537,8 +552,6 @@ func (x *exchange) decline(b *lease.Binding) {
 	}
 	e := x.s.Ended(x.t, b, x.now.Wall, lease.Abandoned)
 	e.Expires = x.now.Wall.Add(x.s.cfg.DeclinedFor)
-	e.LastTransaction = x.now.Wall
-	x.t.Put(e)
-	x.r.Changed = append(x.r.Changed, e)
+	x.put(b, e)
 	x.trace(trace.Event{ID: trace.AddressDeclined, Lease: b.Prefix, IAID: b.ID})
 }

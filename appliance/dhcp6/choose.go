@@ -102,14 +102,8 @@ func guaFirst(ps []netip.Prefix) []netip.Prefix {
 // shorter, that is larger, prefixes, else the nearest longer ones (D-247,
 // D-248; a hint is only a preference). Without a wish: as configured.
 func (x *exchange) byWish(length int) []*pool {
-	var pools []*pool
-	for _, p := range x.link.pools {
-		if p.prefix != nil {
-			pools = append(pools, p)
-		}
-	}
-	if length == 0 || len(pools) < 2 {
-		return pools
+	if length == 0 || len(x.link.prefixPools) < 2 {
+		return x.link.prefixPools
 	}
 	rank := func(p *pool) int {
 		if p.length <= length {
@@ -117,8 +111,7 @@ func (x *exchange) byWish(length int) []*pool {
 		}
 		return 128 + p.length
 	}
-	slices.SortStableFunc(pools, func(a, b *pool) int { return cmp.Compare(rank(a), rank(b)) })
-	return pools
+	return slices.SortedStableFunc(slices.Values(x.link.prefixPools), func(a, b *pool) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // chooseFrom finds a free lease in a pool.
@@ -191,8 +184,8 @@ func (x *exchange) hadBefore(p *pool, ia lease.IA, mine *Reservation) (netip.Pre
 		return found, found.IsValid()
 	}
 	holdsOne := false
-	for b := range x.t.OfClient(ia.Client) {
-		if b.Link != ia.Link || b.Type != ia.Type {
+	for _, b := range x.bindings {
+		if b.Type != ia.Type {
 			continue
 		}
 		if b.Status == lease.Active {

@@ -19,15 +19,14 @@ type exchange struct {
 	r      *Result
 
 	client      lease.DUID
-	via         netip.Addr   // next hop to the client, if it is on this very link
-	reservation *Reservation // of the client as a whole, for its options
-	counted     bool         // held and heldPrefixes are known
-	held        int          // leases of the client on this link
-	heldPrefix  int          // delegated prefixes among them
-	mentioned   int          // leases in the answer
-	searched    int          // leases that a search of a pool has looked at
+	via         netip.Addr       // next hop to the client, if it is on this very link
+	reservation *Reservation     // of the client as a whole, for its options
+	bindings    []*lease.Binding // of the client on this link, whatever their status
+	held        int              // leases of the client on this link
+	heldPrefix  int              // delegated prefixes among them
+	mentioned   int              // leases in the answer
+	searched    int              // leases that a search of a pool has looked at
 	ias         []answeredIA
-	scratch     []*lease.Binding
 
 	answerType  MessageType
 	rapidCommit bool   // the answer carries Rapid Commit
@@ -43,7 +42,7 @@ func (x *exchange) start(s *Server, now lease.Clock, p *Packet, m *message, l *l
 		x.ias[i].grants = x.ias[i].grants[:0]
 	}
 	*x = exchange{s: s, now: now, link: l, m: m, t: t, policy: policy, r: r,
-		client: lease.DUID(m.clientID), ias: x.ias[:0], scratch: x.scratch[:0], answerType: Reply}
+		client: lease.DUID(m.clientID), ias: x.ias[:0], bindings: x.bindings[:0], answerType: Reply}
 	x.via = nextHop(p, m, l)
 	x.reservation = l.reservation(m, nil)
 }

@@ -11,9 +11,10 @@ import (
 // link is a configured link, prepared for look-ups.
 type link struct {
 	*Link
-	pools    []*pool // addresses by subnet, then prefixes
-	byClient map[lease.DUID][]*Reservation
-	others   []*Reservation // by link-layer address, Interface-ID or Remote-ID
+	pools       []*pool // addresses by subnet, then prefixes
+	prefixPools []*pool // the latter
+	byClient    map[lease.DUID][]*Reservation
+	others      []*Reservation // by link-layer address, Interface-ID or Remote-ID
 
 	// reserved are the addresses and prefixes of reservations. Nobody else gets
 	// them, nor a prefix that overlaps them.
@@ -28,9 +29,11 @@ func newLink(cfg *Link) *link {
 			l.pools = append(l.pools, newAddressPool(l, &cfg.Subnets[i], r))
 		}
 	}
+	addresses := len(l.pools)
 	for i := range cfg.PrefixPools {
 		l.pools = append(l.pools, newPrefixPool(l, &cfg.PrefixPools[i]))
 	}
+	l.prefixPools = l.pools[addresses:]
 	for i := range cfg.Reservations {
 		r := &cfg.Reservations[i]
 		if r.Client != "" {
