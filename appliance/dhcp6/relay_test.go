@@ -21,6 +21,7 @@ func TestWayBack(t *testing.T) {
 		{relayed(0, "2001:db8:0:1::2", "fe80::7", opt(135, u16(0)), opt(18))},
 		{relayed(1, "2001:db8:0:3::1", "fe80::8", opt(18, []byte{0, 255}), opt(135, u16(5000))), relayed(0, "2001:db8:0:1::2", "fe80::7", opt(18, []byte("port7")))},
 		{relayed(2, "::", "2001:db8:1::1"), relayed(1, "2001:db8:0:1::2", "fe80::8", opt(135, u16(547))), relayed(0, "::", "fe80::7", opt(18, []byte("port7")))},
+		{relayed(0, "2001:db8:0:1::2", "fe80::7", opt(135), opt(135, u16(5)), opt(135, u16(6)))},
 		{relayed(255, "2001:db8:0:1::2", "::", opt(18, []byte("a")), opt(18, []byte("b")))},
 	} {
 		c := d.client(1).via(farRelay, layers...)
