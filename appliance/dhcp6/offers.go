@@ -21,7 +21,10 @@ type offer struct {
 	prefix netip.Prefix
 	ia     lease.IA
 	until  time.Duration
+	next   int // slot of the offer to the same ia before this one, noSlot: none
 }
+
+const noSlot = -1
 
 // offers remembers what was advertised, so that two clients are never offered
 // the same lease. It is a ring in the order of time.
@@ -29,30 +32,33 @@ type offers struct {
 	ring     []offer
 	head     int // oldest
 	byPrefix map[netip.Prefix]int
-	byIA     map[lease.IA][]int
+	byIA     map[lease.IA]int // the latest of each
 }
 
 func newOffers() *offers {
-	return &offers{byPrefix: map[netip.Prefix]int{}, byIA: map[lease.IA][]int{}}
+	return &offers{byPrefix: map[netip.Prefix]int{}, byIA: map[lease.IA]int{}}
 }
 
 // put offers p to ia until now+offerHold.
 func (o *offers) put(now time.Duration, p netip.Prefix, ia lease.IA) {
 	o.remove(p)
-	f := offer{p, ia, now + offerHold}
 	slot := len(o.ring)
 	if slot < offersMax {
-		o.ring = append(o.ring, f)
+		o.ring = append(o.ring, offer{})
 	} else {
 		slot = o.head
 		o.head = (o.head + 1) % offersMax
 		if old := o.ring[slot].prefix; old.IsValid() {
 			o.remove(old)
 		}
-		o.ring[slot] = f
 	}
+	next, ok := o.byIA[ia]
+	if !ok {
+		next = noSlot
+	}
+	o.ring[slot] = offer{p, ia, now + offerHold, next}
 	o.byPrefix[p] = slot
-	o.byIA[ia] = append(o.byIA[ia], slot)
+	o.byIA[ia] = slot
 }
 
 // remove forgets the offer of p.
@@ -61,21 +67,20 @@ func (o *offers) remove(p netip.Prefix) {
 	if !ok {
 		return
 	}
-	delete(o.byPrefix, p)
-	ia := o.ring[slot].ia
-	slots := o.byIA[ia]
-	for i, s := range slots {
-		if s == slot {
-			slots = append(slots[:i], slots[i+1:]...)
-			break
+	f := &o.ring[slot]
+	switch before := o.byIA[f.ia]; {
+	case before != slot:
+		for o.ring[before].next != slot {
+			before = o.ring[before].next
 		}
+		o.ring[before].next = f.next
+	case f.next == noSlot:
+		delete(o.byIA, f.ia)
+	default:
+		o.byIA[f.ia] = f.next
 	}
-	if len(slots) == 0 {
-		delete(o.byIA, ia)
-	} else {
-		o.byIA[ia] = slots
-	}
-	o.ring[slot] = offer{}
+	delete(o.byPrefix, p)
+	*f = offer{}
 }
 
 // holder returns to whom p is offered, if it is.
@@ -87,10 +92,11 @@ func (o *offers) holder(now time.Duration, p netip.Prefix) (lease.IA, bool) {
 	return o.ring[slot].ia, true
 }
 
-// of walks what is offered to ia.
+// of walks what is offered to ia, the latest first.
 func (o *offers) of(now time.Duration, ia lease.IA, yield func(netip.Prefix) bool) {
-	for _, slot := range o.byIA[ia] {
-		if f := &o.ring[slot]; f.until > now && !yield(f.prefix) {
+	slot, ok := o.byIA[ia]
+	for ; ok && slot != noSlot; slot = o.ring[slot].next {
+		if f := &o.ring[slot]; f.until <= now || !yield(f.prefix) {
 			return
 		}
 	}
