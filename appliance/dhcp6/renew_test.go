@@ -183,6 +183,71 @@ func TestStalePrefixWithoutCreation(t *testing.T) {
 	}
 }
 
+// D-147 where unknown clients get NoBinding, of one that is known: the old lease
+// is replaced, and what else it lists is withdrawn.
+func TestKnownClientWithoutCreation(t *testing.T) {
+	d := newDesk(t, branch())
+	c := d.client(1).on(wifiIndex)
+	held := c.obtain(na(1), pd(1))
+	stranger := prefix("2001:db8:0:2::1777")
+	if i := c.send(Renew, na(1, held.na(1).only(), stranger)).na(1); i.only() != held.na(1).only() || !slices.Equal(i.withdrawn(), []netip.Prefix{stranger}) {
+		t.Errorf("D-112: %+v", i)
+	}
+	d.reconfigure(branch(func(c *Config) {
+		c.Links[1].Subnets[0].Retired = true
+		c.Links[1].Subnets = append(c.Links[1].Subnets, Subnet{Prefix: prefix("2001:db8:0:4::/64"), Pools: poolOf("2001:db8:0:4::1000", "2001:db8:0:4::1fff")})
+	}))
+	i := c.send(Renew, held.request()...).na(1)
+	if !slices.Equal(i.withdrawn(), held.na(1).prefixes()) || !prefix("2001:db8:0:4::/64").Contains(i.only().Addr()) {
+		t.Errorf("%+v, had %v", i, held.na(1).prefixes())
+	}
+}
+
+// D-147 of clients that the server knows nothing of: what lies in a retired
+// subnet or an ended pool is stale, whoever held it. What fits the link is a
+// wish, even if the client held it once.
+func TestStaleWithoutRecord(t *testing.T) {
+	oldAddress, oldPrefix := prefix("2001:db8:0:1::77"), prefix("2001:db8:8000:100::/56")
+	ended := branch(lanWith(func(l *Link) { l.Subnets[0].Retired, l.PrefixPools[0].ValidUntil = true, testStart.Wall }))
+	for _, typ := range []MessageType{Request, Renew, Rebind} {
+		a := newDesk(t, ended).client(1).send(typ, na(1, oldAddress), pd(1, oldPrefix))
+		if !slices.Equal(a.na(1).withdrawn(), []netip.Prefix{oldAddress}) || !slices.Equal(a.pd(1).withdrawn(), []netip.Prefix{oldPrefix}) {
+			t.Errorf("type %d: %+v", typ, a.ias)
+		}
+	}
+	d := newDesk(t, branch())
+	c := d.client(1)
+	c.send(Release, c.obtain(na(1, oldAddress), pd(1, oldPrefix)).request()...)
+	d.reconfigure(branch(lanWith(func(l *Link) {
+		l.Subnets[0].Pools = poolOf("2001:db8:0:1::1000", "2001:db8:0:1::1fff")
+		l.PrefixPools[0].Length = 60
+	})))
+	a := c.send(Request, na(1, oldAddress), pd(1, oldPrefix))
+	if len(a.na(1).withdrawn()) != 0 || len(a.pd(1).withdrawn()) != 0 || !a.na(1).only().IsValid() || a.pd(1).only().Bits() != 60 {
+		t.Errorf("wishes: %+v", a.ias)
+	}
+}
+
+// What is withdrawn is nobody else's for a minute, so that its former client has
+// let go of it: not of another client, and not of another IA of the same.
+func TestWithdrawnIsKept(t *testing.T) {
+	theirs, reserved := prefix("2001:db8:0:1::1000"), addr("2001:db8:0:1::2000")
+	d := newDesk(t, branch(lanWith(func(l *Link) { l.Subnets[0].Pools = poolOf("2001:db8:0:1::1000", "2001:db8:0:1::1000") })))
+	c, other := d.client(1), d.client(2)
+	eq(t, "at first", c.obtain(na(1)).na(1).only(), theirs)
+	d.reconfigure(branch(lanWith(func(l *Link) {
+		l.Subnets[0].Pools = poolOf("2001:db8:0:1::1000", "2001:db8:0:1::1000")
+		l.Reservations = []Reservation{{Client: c.duid, HasIAID: true, IAID: 1, Addresses: []netip.Addr{reserved}}}
+	})))
+	a := c.send(Renew, na(1, theirs), na(2))
+	if i := a.na(1); i.only().Addr() != reserved || !slices.Equal(i.withdrawn(), []netip.Prefix{theirs}) || a.na(2).status != statusNoAddrsAvail {
+		t.Errorf("%+v", a.ias)
+	}
+	eq(t, "another client at once", other.send(Request, na(1)).na(1).status, statusNoAddrsAvail)
+	d.pass(61)
+	eq(t, "a minute later", other.send(Request, na(1)).na(1).only(), theirs)
+}
+
 // D-107, D-144: what cannot be extended runs down, with the seconds it has left,
 // and T1 and T2 say that there is no need to ask again.
 func TestRunningDown(t *testing.T) {
