@@ -81,6 +81,9 @@ const (
 const (
 	// MaxInterfaces is the most interfaces that one configuration may name.
 	MaxInterfaces = 256
+	// MaxValidated is the most interfaces with source validation. The kernel looks at a rule for each of them whenever it
+	// looks for a route.
+	MaxValidated = 1024
 	// MaxAddresses is the most addresses of one interface. The kernel looks through all of them for each packet it sends.
 	MaxAddresses = 256
 	// MaxRoutes is the most static routes.

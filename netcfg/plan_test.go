@@ -451,12 +451,12 @@ func TestPlanBounds(t *testing.T) {
 		t.Errorf("%d operations and conflicts %v, want %d and one that tells", len(changes.Ops), changes.Conflicts, netcfg.MaxDelegations)
 	}
 
-	for n := range netcfg.MaxInterfaces + 2 {
+	for n := range netcfg.MaxValidated + 2 {
 		desired.SourceValidation = append(desired.SourceValidation, fmt.Sprintf("eth%d", n))
 	}
 	desired.Delegations = nil
 	changes = netcfg.Plan(desired, netcfg.Observed{})
-	if got := len(changes.Ops[0].(netcfg.FilterSet).Names()); got != netcfg.MaxInterfaces || len(changes.Conflicts) != 2 {
+	if got := len(changes.Ops[0].(netcfg.FilterSet).Names()); got != netcfg.MaxValidated || len(changes.Conflicts) != 2 {
 		t.Errorf("%d interfaces in the filter and conflicts %v", got, changes.Conflicts)
 	}
 

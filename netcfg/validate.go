@@ -19,7 +19,7 @@ func (d Desired) Validate() error {
 	limit("static routes", len(d.Routes), MaxRoutes)
 	limit("pools of prefixes", len(d.Aggregates), MaxAggregates)
 	limit("delegated prefixes", len(d.Delegations), MaxDelegations)
-	limit("interfaces with source validation", len(d.SourceValidation), MaxInterfaces)
+	limit("interfaces with source validation", len(d.SourceValidation), MaxValidated)
 
 	names := make(map[string]bool)
 	for _, i := range d.Interfaces {

@@ -72,7 +72,7 @@ func TestValidate(t *testing.T) {
 
 		{"source validation", netcfg.Desired{SourceValidation: []string{"eth0"}}, ""},
 		{"source validation on no name", netcfg.Desired{SourceValidation: []string{"eth0", "a b"}}, `"a b" is not a name`},
-		{"source validation on too many", netcfg.Desired{SourceValidation: make([]string, netcfg.MaxInterfaces+1)}, "at most 256"},
+		{"source validation on too many", netcfg.Desired{SourceValidation: make([]string, netcfg.MaxValidated+1)}, "at most 1024"},
 
 		{"delegation", withDelegation(delegation), ""},
 		{"delegation via a relay", withDelegation(netcfg.Delegation{Prefix: pool, Via: addr("2001:db8::7"), Interface: "a"}), ""},

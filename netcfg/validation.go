@@ -107,8 +107,8 @@ func (p *planner) validated() []string {
 	n := 0
 	return slices.DeleteFunc(sorted, func(name string) bool {
 		err := validateName(name)
-		if n++; n > MaxInterfaces {
-			err = fmt.Errorf("more than %d interfaces", MaxInterfaces)
+		if n++; n > MaxValidated {
+			err = fmt.Errorf("more than %d interfaces", MaxValidated)
 		}
 		if err != nil {
 			p.changes.conflict(interfaceName(name), "its sources are not validated: %v", err)

@@ -100,6 +100,10 @@ var bad = []struct {
 	{"relays from nowhere", `{"links": {"lan": §{"relays": {"link-addresses": ["2001:db8::1"]}}}}`, []string{`links.lan: neither interface nor relays: nobody can reach it; allowed: an "interface", or the sources of its relays in "relays": {"from": [...]}`}},
 	{"link-addresses from nowhere", lan(`"relays": §{"link-addresses": ["2001:db8::1"]}`), []string{`links.lan.relays: link-addresses, but no sources of relays; allowed: the sources from which relays are trusted in "from"`}},
 	{"interface of two links", `{"links": {"a": {"interface": "eth0"}, "b": {"interface": §"eth0"}}}`, []string{`links.b.interface: eth0 belongs to links.a (line 1); allowed: an interface of its own for each link`}},
+	{"source validation behind relays", `{"links": {"lan": {"relays": {"from": ["2001:db8::9"]}, "source-validation": §false}}}`, []string{
+		`links.lan.source-validation: source validation on a link that is only reached through relays; allowed: an "interface" of the link`,
+	}},
+	{"source validation without a value", lan(`"source-validation": §"no"`), []string{`links.lan.source-validation: the text "no"; allowed: true or false`}},
 	{"address policy", lan(`"address-policy": §"eui64", "preference": §256`), []string{
 		`links.lan.address-policy: "eui64"; allowed: stable, random`,
 		`links.lan.preference: 256; allowed: 0 to 255`,

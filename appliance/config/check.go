@@ -82,6 +82,7 @@ func (f *file) check() {
 	interfaces := map[string]*link{}
 	for _, l := range f.links {
 		l.checkReach()
+		l.checkSourceValidation()
 		l.checkPools()
 		l.checkReservations()
 		if before := interfaces[l.Interface]; before != nil && l.Interface != "" {
@@ -115,6 +116,13 @@ func (l *link) checkReach() {
 		l.at.problem(`an "interface", or the sources of its relays in "relays": {"from": [...]}`, "neither interface nor relays: nobody can reach it")
 	case l.Interface != "" && len(l.RelayLinkAddresses) > 0 && len(l.RelayFrom) == 0:
 		l.at.problemIn("relays", "link-addresses, but no sources of relays", `the sources from which relays are trusted in "from"`)
+	}
+}
+
+// checkSourceValidation refuses what would have no effect.
+func (l *link) checkSourceValidation() {
+	if at := l.at.child("source-validation"); at != nil && l.Interface == "" && !l.at.child("interface").flawed() {
+		at.problem(`an "interface" of the link`, "source validation on a link that is only reached through relays")
 	}
 }
 

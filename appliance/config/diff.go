@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/tandem6/tandem6/appliance/dhcp6"
@@ -40,12 +41,21 @@ func Diff(old, new *Config) string {
 		if !reflect.DeepEqual(old.Find(l.Name), new.Find(l.Name)) {
 			keys = append(keys, "router-advertisements")
 		}
+		if old.validates(before) != new.validates(l) {
+			keys = append(keys, "source-validation")
+		}
 		part(fmt.Sprintf("link %s: %s", l.Name, strings.Join(keys, ", ")), len(keys) > 0)
 	}
 	if parts == nil {
 		return "nothing"
 	}
 	return strings.Join(parts, "; ")
+}
+
+// validates reports whether packets from a link are forwarded only with sources
+// that are reached there.
+func (c *Config) validates(l *dhcp6.Link) bool {
+	return slices.Contains(c.Network.SourceValidation, l.Interface)
 }
 
 // linkDiff names the keys of a link whose values differ.

@@ -63,6 +63,8 @@ func TestDefaults(t *testing.T) {
 			Interfaces: []netcfg.Interface{{Name: "eth0", Addresses: []netip.Prefix{prefix("2001:db8:0:1::1/64")}, Up: true, AcceptRA: netcfg.AcceptRANever}},
 			Aggregates: []netip.Prefix{prefix("2001:db8:8000::/40")},
 			Forwarding: true,
+
+			SourceValidation: []string{"eth0"},
 		},
 		Server: dhcp6.Config{
 			Links: []dhcp6.Link{{
@@ -137,7 +139,7 @@ func TestReferenceDefaults(t *testing.T) {
 		"forwarding": true, "lifetimes": {"preferred": 2700, "valid": 5400},
 		"limits": {"leases-per-client": 32, "prefixes-per-client": 8, "declines-per-client": 8, "messages-per-second-per-client": 20, "leases": 1000000},
 		"declined-for": "1d", "remember-for": "24h", "accept-unicast": false, "relay-supplied-options": [65],
-		"links": {"lan": {"interface": "eth0", "rapid-commit": true, "create-on-renew": true, "preference": 0, "address-policy": "stable"}},
+		"links": {"lan": {"interface": "eth0", "rapid-commit": true, "create-on-renew": true, "preference": 0, "address-policy": "stable", "source-validation": true}},
 	}`)
 	if diff := cmp.Diff(bare, named, netips, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
@@ -310,6 +312,22 @@ func TestAdvertisements(t *testing.T) {
 	}
 	if want := []netip.Prefix{prefix("fd00:1::/48")}; !slices.Equal(c.Network.Aggregates, want) {
 		t.Errorf("aggregates %v, want %v: relays route theirs", c.Network.Aggregates, want)
+	}
+}
+
+// TestSourceValidation: D-260 on the box's own links, unless the file says no; not
+// behind relays, whose routes are not ours, and not on other interfaces.
+func TestSourceValidation(t *testing.T) {
+	c, _ := good(t, `{
+		"interfaces": {"eth9": {}},
+		"links": {
+			"a": {"interface": "eth0"},
+			"b": {"interface": "eth1", "source-validation": false},
+			"c": {"relays": {"from": ["fd00::9"]}},
+			"d": {"interface": "eth2", "relays": {"from": ["fd00::8"]}, "source-validation": true},
+		}}`)
+	if want := []string{"eth0", "eth2"}; !slices.Equal(c.Network.SourceValidation, want) {
+		t.Errorf("%v, want %v", c.Network.SourceValidation, want)
 	}
 }
 
@@ -504,10 +522,10 @@ func TestDiff(t *testing.T) {
 	before, _ := good(t, `{"links": {"a": {"interface": "eth0"}, "b": {"interface": "eth1", "router-advertisements": {}}, "c": {"interface": "eth2"}}}`)
 	after, _ := good(t, `{"forwarding": false, "limits": {"leases": 5}, "interfaces": {"eth0": {}}, "routes": [{"to": "::/0", "interface": "eth9"}], "declined-for": 60, "remember-for": 60, "accept-unicast": true, "relay-supplied-options": [],
 		"links": {"a": {"interface": "eth7", "subnets": [{"prefix": "2001:db8:0:1::/64"}], "prefix-pools": [{"prefix": "2001:db8:8000::/40"}], "relays": {"from": ["fd00::9"]}, "rapid-commit": false, "create-on-renew": false,
-			"preference": 1, "address-policy": "random", "lifetimes": {"valid": 6000}, "options": {"sol-max-rt": 60}, "reservations": [{"duid": "00:00:01"}]},
+			"preference": 1, "address-policy": "random", "lifetimes": {"valid": 6000}, "options": {"sol-max-rt": 60}, "reservations": [{"duid": "00:00:01"}], "source-validation": false},
 		"b": {"interface": "eth1", "router-advertisements": {"hop-limit": 1}}, "d": {"interface": "eth2"}}}`)
 	want := "interfaces; forwarding; routes; limits; declined-for; remember-for; accept-unicast; relay-supplied-options; link c removed; " +
-		"link a: interface, subnets, prefix-pools, relays, rapid-commit, create-on-renew, preference, address-policy, lifetimes, options, reservations; " +
+		"link a: interface, subnets, prefix-pools, relays, rapid-commit, create-on-renew, preference, address-policy, lifetimes, options, reservations, source-validation; " +
 		"link b: router-advertisements; link d added"
 	if got := Diff(before, after); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -50,6 +50,8 @@ type link struct {
 	optionsAt    *node
 	reservations []reservation
 	ra           *advertisement
+	// unvalidated lets packets from the interface be forwarded whatever their source.
+	unvalidated bool
 }
 
 // link reads one link.
@@ -71,6 +73,7 @@ func (f *file) link(n *node) {
 		"options":               func(n *node) { l.options, l.optionsAt = n.options(), n },
 		"reservations":          func(n *node) { n.elements(ReservationsMax, l.reservation) },
 		"router-advertisements": func(n *node) { l.ra = n.advertisement() },
+		"source-validation":     func(n *node) { l.unvalidated = !n.boolean() },
 	})
 	f.links = append(f.links, l)
 }

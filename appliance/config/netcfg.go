@@ -103,7 +103,7 @@ func (f *file) checkNetwork() {
 
 // network is the network configuration of the box. The pools that are delegated
 // from on its own links get unreachable routes (D-259); those behind relays are
-// routed by the relays.
+// routed by the relays. Sources are validated on its own links (D-260).
 func (f *file) network() netcfg.Desired {
 	d := netcfg.Desired{Forwarding: f.forwarding, Routes: values(f.routes)}
 	advertises := map[string]bool{}
@@ -112,6 +112,9 @@ func (f *file) network() netcfg.Desired {
 			advertises[l.Interface] = true
 		}
 		if l.Interface != "" {
+			if !l.unvalidated {
+				d.SourceValidation = append(d.SourceValidation, l.Interface)
+			}
 			for _, p := range l.PrefixPools {
 				d.Aggregates = append(d.Aggregates, p.Prefix)
 			}

@@ -225,6 +225,17 @@ func TestSourceValidationIsRepaired(t *testing.T) {
 	}
 }
 
+// As many interfaces as are possible fit.
+func TestManyValidatedInterfaces(t *testing.T) {
+	r, _ := router(t)
+	var d netcfg.Desired
+	for n := range netcfg.MaxValidated {
+		d.SourceValidation = append(d.SourceValidation, fmt.Sprintf("interface-%05d", n)) // the longest names
+	}
+	r.converge(d)
+	r.settled(d)
+}
+
 // Where the packet filter cannot be used this is told, and everything else goes on.
 func TestWithoutPacketFilter(t *testing.T) {
 	n := newNamespace(t, "weak")
