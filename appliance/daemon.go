@@ -201,7 +201,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	tasks.Go(func() error { return d.journal.run(taskCtx) })
 	tasks.Go(func() error { return d.network.watch(taskCtx) })
 	tasks.Go(func() error { return d.network.run(taskCtx) })
-	tasks.Go(func() error { return d.router.Run(taskCtx) })
+	tasks.Go(func() error {
+		select {
+		case <-d.network.first: // before it, the kernel may not even forward
+			return d.router.Run(taskCtx)
+		case <-taskCtx.Done():
+			return nil
+		}
+	})
 	tasks.Go(func() error { return web.Serve(taskCtx, d.socket, web.NewHandler(d), web.LogTo(d.options.Log)) })
 	err := tasks.Wait()
 	stopLoop()

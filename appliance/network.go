@@ -77,6 +77,7 @@ type network struct {
 	state    atomic.Pointer[networkState]
 
 	want     settings
+	first    chan struct{} // closed when the kernel was brought in line for the first time
 	told     []dhcp6.Interface
 	groups   map[int]udp6.Groups
 	problems []string // as last logged
@@ -98,7 +99,7 @@ type networkState struct {
 
 func newNetwork(k *kernel.Handle, conn *udp6.Conn, l *loop, q *routeQueue, log *slog.Logger) *network {
 	n := &network{kernel: k, conn: conn, loop: l, routes: q, log: log,
-		settings: make(chan settings, 1), changed: make(chan struct{}, 1)}
+		settings: make(chan settings, 1), changed: make(chan struct{}, 1), first: make(chan struct{})}
 	n.state.Store(&networkState{})
 	return n
 }
@@ -115,6 +116,12 @@ func (n *network) watch(ctx context.Context) error {
 // run keeps the kernel in line until ctx ends. It leaves addresses and routes
 // where they are: a restart of the daemon must not be felt by any client.
 func (n *network) run(ctx context.Context) error {
+	// Without knowing what is wanted, everything that is ours would be removed.
+	select {
+	case n.want = <-n.settings:
+	case <-ctx.Done():
+		return nil
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	retry := retryMin
@@ -187,6 +194,11 @@ func (n *network) reconcile(ctx context.Context) error {
 		}
 	}
 	n.report(plan, observed, errs)
+	select {
+	case <-n.first:
+	default:
+		close(n.first)
+	}
 	if err := n.tell(ctx, observed); err != nil {
 		errs = append(errs, err)
 	}
@@ -271,7 +283,7 @@ func (n *network) tell(ctx context.Context, observed netcfg.Observed) error {
 		}
 		n.told = list
 	}
-	if !maps.Equal(groups, n.groups) {
+	if n.groups == nil || !maps.Equal(groups, n.groups) {
 		var names []string
 		for _, i := range list {
 			if _, ok := groups[i.Index]; ok {

@@ -3,6 +3,8 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -11,6 +13,7 @@ import (
 	"github.com/tandem6/tandem6/appliance/engine"
 	"github.com/tandem6/tandem6/appliance/udp6"
 	"github.com/tandem6/tandem6/failover/trace"
+	"github.com/tandem6/tandem6/netcfg"
 )
 
 // Reload reads the configuration file again. A bad one changes nothing and is
@@ -72,15 +75,39 @@ func (d *Daemon) apply(ctx context.Context, in *inForce, persist bool) error {
 // networkSettings is what of a configuration concerns the kernel and the socket.
 func networkSettings(cfg *config.Config) settings {
 	s := settings{desired: cfg.Network, served: map[string]udp6.Groups{}}
+	relayed := false
 	for i := range cfg.Server.Links {
 		l := &cfg.Server.Links[i]
-		if l.Interface == "" {
-			continue
-		}
-		s.served[l.Interface] |= udp6.AllDHCPRelayAgentsAndServers
-		if len(l.RelayFrom) > 0 {
-			s.served[l.Interface] |= udp6.AllDHCPServers
+		relayed = relayed || len(l.RelayFrom) > 0
+		if l.Interface != "" {
+			s.served[l.Interface] |= udp6.AllDHCPRelayAgentsAndServers
 		}
 	}
+	// Relays reach the server through any interface that is ours; from where
+	// they are believed is a matter of each link (D-003, D-233).
+	if relayed {
+		for name := range s.served {
+			s.served[name] |= udp6.AllDHCPServers
+		}
+		for _, i := range cfg.Network.Interfaces {
+			s.served[i.Name] |= udp6.AllDHCPServers
+		}
+	}
+	s.desired.Interfaces = serving(s.desired.Interfaces, s.served)
 	return s
+}
+
+// serving marks the interfaces that are served, and adds those that are not
+// configured otherwise.
+func serving(configured []netcfg.Interface, served map[string]udp6.Groups) []netcfg.Interface {
+	interfaces := slices.Clone(configured)
+	for _, name := range slices.Sorted(maps.Keys(served)) {
+		i := slices.IndexFunc(interfaces, func(i netcfg.Interface) bool { return i.Name == name })
+		if i < 0 {
+			i = len(interfaces)
+			interfaces = append(interfaces, netcfg.Interface{Name: name})
+		}
+		interfaces[i].Serves = true
+	}
+	return interfaces
 }
