@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -72,9 +73,10 @@ type network struct {
 	routes *routeQueue
 	log    *slog.Logger
 
-	settings chan settings // a new configuration
-	changed  chan struct{} // the kernel changed
-	state    atomic.Pointer[networkState]
+	settings  chan settings // a new configuration
+	changed   chan struct{} // the kernel changed
+	state     atomic.Pointer[networkState]
+	installed routeSet
 
 	want     settings
 	first    chan struct{} // closed when the kernel was brought in line for the first time
@@ -89,11 +91,41 @@ type settings struct {
 	served  map[string]udp6.Groups // by name of the interface
 }
 
+// routeSet are the routes to delegated prefixes that the kernel has. The network
+// task writes it, requests of operators read it.
+type routeSet struct {
+	mu sync.RWMutex
+	m  map[netip.Prefix]bool
+}
+
+func (s *routeSet) has(p netip.Prefix) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.m[p]
+}
+
+func (s *routeSet) replace(m map[netip.Prefix]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.m = m
+}
+
+func (s *routeSet) change(changes []engine.RouteChange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range changes {
+		if c.Add {
+			s.m[c.Delegation.Prefix] = true
+		} else {
+			delete(s.m, c.Delegation.Prefix)
+		}
+	}
+}
+
 // networkState is the network as it was last seen, for status reports.
 type networkState struct {
 	links    map[string]netcfg.Link
-	ready    map[string]bool       // interfaces with a link-local address that can be used
-	routes   map[netip.Prefix]bool // of ours that are installed
+	ready    map[string]bool // interfaces with a link-local address that can be used
 	problems []string
 }
 
@@ -101,6 +133,7 @@ func newNetwork(k *kernel.Handle, conn *udp6.Conn, l *loop, q *routeQueue, log *
 	n := &network{kernel: k, conn: conn, loop: l, routes: q, log: log,
 		settings: make(chan settings, 1), changed: make(chan struct{}, 1), first: make(chan struct{})}
 	n.state.Store(&networkState{})
+	n.installed.replace(map[netip.Prefix]bool{})
 	return n
 }
 
@@ -155,12 +188,15 @@ func (n *network) run(ctx context.Context) error {
 // route carries out changes as they come from the leases, and reports whether
 // all went well.
 func (n *network) route(changes []engine.RouteChange) bool {
+	changes = slices.DeleteFunc(changes, func(c engine.RouteChange) bool {
+		err := c.Delegation.Validate()
+		if err != nil {
+			n.log.Warn("no route for a delegated prefix", "prefix", c.Delegation.Prefix, "error", err)
+		}
+		return err != nil
+	})
 	ops := make([]netcfg.Op, 0, len(changes))
 	for _, c := range changes {
-		if err := c.Delegation.Validate(); err != nil {
-			n.log.Warn("no route for a delegated prefix", "prefix", c.Delegation.Prefix, "error", err)
-			continue
-		}
 		if c.Add {
 			ops = append(ops, netcfg.RouteAdd{Route: c.Delegation.Route()})
 		} else {
@@ -171,7 +207,11 @@ func (n *network) route(changes []engine.RouteChange) bool {
 	for _, err := range errs {
 		n.log.Warn("route not changed; trying again", "error", err)
 	}
-	return len(errs) == 0
+	if len(errs) > 0 {
+		return false
+	}
+	n.installed.change(changes)
+	return true
 }
 
 // reconcile compares the kernel with what it should be and mends it.
@@ -232,15 +272,17 @@ func (n *network) report(plan netcfg.Changes, observed netcfg.Observed, failed [
 		}
 	}
 	n.problems = problems
-	s := &networkState{links: map[string]netcfg.Link{}, ready: linkLocals(observed), routes: map[netip.Prefix]bool{}, problems: problems}
+	installed := map[netip.Prefix]bool{}
+	s := &networkState{links: map[string]netcfg.Link{}, ready: linkLocals(observed), problems: problems}
 	for _, l := range observed.Links {
 		s.links[l.Name] = l
 	}
 	for _, r := range observed.Routes {
 		if r.Protocol == netcfg.Protocol && r.Type == netcfg.Unicast {
-			s.routes[r.To] = true
+			installed[r.To] = true
 		}
 	}
+	n.installed.replace(installed)
 	n.state.Store(s)
 }
 

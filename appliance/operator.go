@@ -151,7 +151,6 @@ func (d *Daemon) Leases(ctx context.Context, query web.LeaseQuery, yield func(we
 	if err != nil {
 		return err
 	}
-	routes := d.network.state.Load().routes
 	rows, walked := 0, 0
 	for b := range v.Leases.From(after) {
 		if walked++; walked%rowsPerLook == 0 && ctx.Err() != nil {
@@ -163,7 +162,7 @@ func (d *Daemon) Leases(ctx context.Context, query web.LeaseQuery, yield func(we
 		if facts := leaseFacts(b); !query.Filter.MatchFacts(&facts) {
 			continue
 		}
-		if err := yield(leaseRow(b, v.At.Wall, routes)); err != nil {
+		if err := yield(leaseRow(b, v.At.Wall, &d.network.installed)); err != nil {
 			return err
 		}
 		if rows++; rows == query.Limit {
@@ -182,7 +181,7 @@ func leaseFacts(b *lease.Binding) web.Facts {
 	return f
 }
 
-func leaseRow(b *lease.Binding, now lease.Time, routes map[netip.Prefix]bool) web.Lease {
+func leaseRow(b *lease.Binding, now lease.Time, routes *routeSet) web.Lease {
 	row := web.Lease{
 		Prefix: leaseName(b.Prefix), Type: b.Type.String(), Link: b.Link, Client: b.Client.String(), IAID: uint32(b.ID),
 		Hostname: b.Hostname, Status: b.Status.String(), Since: b.StartOfState.UTC(),
@@ -196,7 +195,7 @@ func leaseRow(b *lease.Binding, now lease.Time, routes map[netip.Prefix]bool) we
 	}
 	if b.Via.IsValid() && b.Type == lease.IAPD {
 		row.Via, row.Route = b.Via.String(), "not installed"
-		if routes[b.Prefix] {
+		if routes.has(b.Prefix) {
 			row.Route = "installed"
 		}
 	}
