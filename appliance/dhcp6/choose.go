@@ -54,7 +54,7 @@ func (x *exchange) fillPrefixes(in *requestedIA, out *answeredIA, mine *Reservat
 			}
 		}
 	}
-	if len(mine.prefixes()) > 0 && out.holds(nil) || !x.room(in.typ) {
+	if out.holds(nil) || !x.room(in.typ) {
 		return
 	}
 	wish := 0
@@ -76,13 +76,6 @@ func (x *exchange) fillPrefixes(in *requestedIA, out *answeredIA, mine *Reservat
 			return
 		}
 	}
-}
-
-func (r *Reservation) prefixes() []netip.Prefix {
-	if r == nil {
-		return nil
-	}
-	return r.Prefixes
 }
 
 // guaFirst puts global prefixes before unique local ones (RFC 9818 LPD-9, D-263).

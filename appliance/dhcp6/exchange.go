@@ -38,9 +38,6 @@ type exchange struct {
 }
 
 func (x *exchange) start(s *Server, now lease.Clock, p *Packet, m *message, l *link, t *lease.Table, policy Policy, r *Result) {
-	for i := range x.ias {
-		x.ias[i].grants = x.ias[i].grants[:0]
-	}
 	*x = exchange{s: s, now: now, link: l, m: m, t: t, policy: policy, r: r,
 		client: lease.DUID(m.clientID), ias: x.ias[:0], bindings: x.bindings[:0], answerType: Reply}
 	x.via = nextHop(p, m, l)
