@@ -91,6 +91,14 @@ func TestHintIsIndependentOfOlderBindings(t *testing.T) {
 	eq(t, "and back", c.obtain(pd(3, prefix("::/56"))).pd(3).only().Bits(), 56)
 }
 
+// D-247: of two pools the second may be the one.
+func TestHintWithTwoPools(t *testing.T) {
+	for _, hint := range []string{"::/56", "::/60"} {
+		c := newDesk(t, branch(lanWith(func(l *Link) { lengths(l); l.PrefixPools = l.PrefixPools[:2] }))).client(1)
+		eq(t, hint, c.obtain(pd(1, prefix(hint))).pd(1).only().Bits(), prefix(hint).Bits())
+	}
+}
+
 // D-248: with no prefix of the wished length left, the next shorter, then a longer one.
 func TestHintWithEmptyPools(t *testing.T) {
 	d := newDesk(t, branch(lanWith(func(l *Link) {
@@ -183,7 +191,7 @@ func TestReservedPrefixesAreKept(t *testing.T) {
 	d := newDesk(t, branch(lanWith(func(l *Link) {
 		l.PrefixPools = []PrefixPool{{Prefix: prefix("2001:db8:8000::/52"), Length: 56}}
 		l.Reservations = []Reservation{
-			{Client: "\x00\x03\xff", Prefixes: prefixes("2001:db8:8000:100::/60", "2001:db8:8000:800::/54")}, // one and four of the pool's /56
+			{Client: "\x00\x03\xff", Prefixes: prefixes("2001:db8:8000:800::/54", "2001:db8:8000:e00::/60", "2001:db8:8000:100::/60")}, // six of the pool's /56
 		}
 	})))
 	var given []netip.Prefix
@@ -192,11 +200,11 @@ func TestReservedPrefixesAreKept(t *testing.T) {
 			given = append(given, p)
 		}
 	}
-	eq(t, "given", len(given), 16-1-4)
+	eq(t, "given", len(given), 16-6)
 	owner := d.client(1000)
 	owner.duid = "\x00\x03\xff"
 	got := owner.obtain(pd(1)).pd(1).prefixes()
-	if !slices.Equal(got, prefixes("2001:db8:8000:100::/60", "2001:db8:8000:800::/54")) {
+	if !slices.Equal(got, prefixes("2001:db8:8000:800::/54", "2001:db8:8000:e00::/60", "2001:db8:8000:100::/60")) {
 		t.Errorf("the owner got %v", got)
 	}
 	d.recount()

@@ -115,6 +115,9 @@ func TestLargestAnswer(t *testing.T) {
 			t.Errorf("type %d: %d octets, %d IAs", typ, len(a.Data), len(a.ias))
 		}
 		checkBounds(d)
+		if typ != Solicit {
+			eq(t, "leases that are kept from others and not given", len(d.s.offers.byPrefix), 0)
+		}
 	}
 	eq(t, "leases", len(d.active(c.duid)), leasesPerAnswerMax)
 	d.recount()

@@ -232,27 +232,40 @@ func TestSeveralPools(t *testing.T) {
 	eq(t, "one too many", d.client(8).send(Solicit, na(1)).na(1).status, statusNoAddrsAvail)
 }
 
-// D-239: a client that comes back gets its old leases, after a Release, under a
-// new IAID, and though others came in between while half of the pool was unused.
-func TestReturningClient(t *testing.T) {
+// D-239: clients that come back get their old leases, after a Release, under the
+// old IAID or a new one, though others came in between: those got what nobody
+// may come back for.
+func TestReturningClients(t *testing.T) {
 	for _, id := range []uint32{1, 2} {
 		d := newDesk(t, branch(lanWith(func(l *Link) {
 			l.Subnets[0].Pools = poolOf("2001:db8:0:1::1000", "2001:db8:0:1::100f")
 			l.PrefixPools[0].Prefix = prefix("2001:db8:8000::/52")
 		})))
-		c := d.client(1)
-		old := c.obtain(na(1, prefix("2001:db8:0:1::1007")), pd(1, prefix("2001:db8:8000:700::/56")))
-		c.send(Release, old.request()...)
-		d.pass(1000)
-		for n := range 8 {
-			if a := d.client(100+n).obtain(na(1), pd(1)); a.na(1).only() == old.na(1).only() || a.pd(1).only() == old.pd(1).only() {
-				t.Fatalf("client %d got %+v, which client 1 may come back for", 100+n, a.ias)
-			}
+		var old []*answer
+		for n := range 6 {
+			old = append(old, d.client(n).obtain(na(1), pd(1)))
 		}
-		a := c.obtain(na(id), pd(id))
-		eq(t, name("IAID %d: address", id), a.na(lease.IAID(id)).only(), old.na(1).only())
-		eq(t, name("IAID %d: prefix", id), a.pd(lease.IAID(id)).only(), old.pd(1).only())
+		for n, o := range old {
+			d.client(n).send(Release, o.request()...)
+		}
+		d.pass(1000)
+		for n := range 6 {
+			d.client(100+n).obtain(na(1), pd(1))
+		}
+		for n, o := range old {
+			a := d.client(n).obtain(na(id), pd(id))
+			eq(t, name("client %d, IAID %d: address", n, id), a.na(lease.IAID(id)).only(), o.na(1).only())
+			eq(t, name("client %d, IAID %d: prefix", n, id), a.pd(lease.IAID(id)).only(), o.pd(1).only())
+		}
 	}
+}
+
+// What a client holds of one type does not keep it from its old lease of the other.
+func TestReturningClientWithPrefix(t *testing.T) {
+	c := newDesk(t, branch()).client(1)
+	old := c.obtain(na(1, prefix("2001:db8:0:1::77")), pd(1))
+	c.send(Release, na(1, old.na(1).only()))
+	eq(t, "address under a new IAID", c.obtain(na(2)).na(2).only(), old.na(1).only())
 }
 
 // A second interface of a client does not take what the first gave back.
@@ -307,6 +320,7 @@ func TestReservations(t *testing.T) {
 			{Client: d1.duid, Addresses: []netip.Addr{whole}, Prefixes: []netip.Prefix{pdPrefix}, Hostname: "nas"},
 			{Client: d1.duid, HasIAID: true, IAID: 7, Addresses: []netip.Addr{first}, Hostname: "camera"},
 		}
+		l.Subnets[0].Pools = poolOf("2001:db8:0:1::1000", "2001:db8:0:1::1fff") // the reserved ones need no pool
 	}))
 	d := newDesk(t, cfg)
 	c := d.client(1)
@@ -316,6 +330,10 @@ func TestReservations(t *testing.T) {
 	eq(t, "its prefix", a.pd(1).only(), pdPrefix)
 	if !a.na(2).only().IsValid() || !a.pd(2).only().IsValid() || a.pd(2).only() == pdPrefix {
 		t.Errorf("others out of the pools: %+v", a.ias)
+	}
+	d.pass(1000)
+	if again := c.send(Renew, a.request()...); !slices.EqualFunc(again.ias, a.ias, sameIA) {
+		t.Errorf("renewed: %+v, had %+v", again.ias, a.ias)
 	}
 	eq(t, "host name", d.table.Get(lease.Address(whole)).Hostname, "nas")
 	eq(t, "host name", d.table.Get(lease.Address(first)).Hostname, "camera")
@@ -365,7 +383,7 @@ func TestLeaseLimits(t *testing.T) {
 		c := d.client(1)
 		for n := range 100 {
 			typ := []MessageType{Request, Renew, Rebind}[n%3]
-			a := c.send(typ, pd(uint32(n)), pd(uint32(n+1000)))
+			a := c.send(typ, pd(uint32(n)), pd(uint32(n+1000)), pd(uint32(n+2000)))
 			if len(a.pd(lease.IAID(n+1000)).leases) == 0 {
 				eq(t, "told", a.count(trace.LimitReached) > 0, true)
 			}

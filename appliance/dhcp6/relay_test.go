@@ -42,6 +42,7 @@ func TestLinkOfRelayedClient(t *testing.T) {
 		for i := range c.Links {
 			c.Links[i].RelayFrom = prefixes("2001:db8:ff::/48", "fe80::/10")
 		}
+		c.Links[0].Subnets = append(c.Links[0].Subnets, Subnet{Prefix: prefix("2001:db8:0:9::/64")}, Subnet{Prefix: prefix("2001:db8::/64")})
 	})
 	for _, tt := range []struct {
 		name, source string
@@ -51,6 +52,8 @@ func TestLinkOfRelayedClient(t *testing.T) {
 		{"one", farRelay, []string{"2001:db8:0:3::1"}, far},
 		{"innermost of two", farRelay, []string{"2001:db8:0:3::1", "2001:db8:0:1::2"}, lan},
 		{"innermost of two, the other way", farRelay, []string{"2001:db8:0:1::2", "2001:db8:0:3::1"}, far},
+		{"another prefix of the link", farRelay, []string{"2001:db8:0:9::1"}, lan},
+		{"yet another", farRelay, []string{"2001:db8::1"}, lan},
 		{"zero below", farRelay, []string{"2001:db8:0:3::1", "::"}, far},
 		{"zero above", farRelay, []string{"::", "2001:db8:0:3::1"}, far},
 		{"zeros around", farRelay, []string{"::", "2001:db8:0:2::9", "::"}, wifi},

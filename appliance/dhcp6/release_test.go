@@ -135,6 +135,10 @@ func TestReleaseWithExclude(t *testing.T) {
 			t.Errorf("%x: %+v, holds %v", made, a.ias, d.active(c.duid))
 		}
 	}
+	other := c.send(Release, opt(25, u32(1, 0, 0), iaPrefix(prefix("2001:db8:8000::/56"), opt(13, u16(0), []byte("ok")))))
+	if len(other.ias) != 0 || len(d.active(c.duid)) != 2 {
+		t.Errorf("another option in the IA Prefix: %+v, holds %v", other.ias, d.active(c.duid))
+	}
 	if a := release(1, held.pd(1).leases[0].exclude); len(a.ias) != 0 || len(d.active(c.duid)) != 1 {
 		t.Errorf("its own: %+v, holds %v", a.ias, d.active(c.duid))
 	}

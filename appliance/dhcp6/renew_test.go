@@ -345,6 +345,28 @@ func TestRenewOfForeignLease(t *testing.T) {
 	eq(t, "leases of the other", len(d.active(d.client(2).duid)), 2)
 }
 
+// D-112 does not touch what the client holds in another IA than it said, or gets
+// in another IA of the same message.
+func TestRenewWithTheWrongIA(t *testing.T) {
+	d := newDesk(t, branch())
+	c := d.client(1)
+	held := c.obtain(na(1), pd(1))
+	for _, typ := range []MessageType{Renew, Rebind} {
+		a := c.send(typ, na(2, held.na(1).only()), pd(2, held.pd(1).only()))
+		for _, i := range a.ias {
+			if len(i.leases) != 1 || i.leases[0].valid == 0 || i.only() == held.ia(i.typ, 1).only() {
+				t.Errorf("type %d: %+v", typ, i)
+			}
+		}
+	}
+	eq(t, "held", len(d.active(c.duid)), 4)
+	wish := prefix("2001:db8:0:1::77")
+	a := newDesk(t, branch()).client(1).send(Renew, na(2, prefix("2001:db8:0:1::78"), wish), na(1, wish))
+	if a.na(1).only() != wish || len(a.na(2).leases) != 1 {
+		t.Errorf("%+v", a.ias)
+	}
+}
+
 // D-113: what a client could not get earlier, it gets with a Renew.
 func TestRenewAddsAnIA(t *testing.T) {
 	d := newDesk(t, branch(lanWith(func(l *Link) { l.PrefixPools = nil })))

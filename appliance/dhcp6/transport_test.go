@@ -144,6 +144,7 @@ func TestFullAnswer(t *testing.T) {
 // D-017: what does not fit is left out as a whole, and said: options that nobody
 // asked for beyond 1232 octets, requested ones beyond 1452.
 func TestAnswerIsCut(t *testing.T) {
+	const base = 125 // octets without options
 	big := func(code uint16, n int, force bool) Option {
 		return Option{Code: code, Data: make([]byte, n), Force: force}
 	}
@@ -157,6 +158,8 @@ func TestAnswerIsCut(t *testing.T) {
 		{"all fit", []Option{big(200, 500, false), big(201, 500, true)}, []uint16{200}, []uint16{200, 201}, 0},
 		{"unasked does not fit", []Option{big(200, 900, false), big(201, 300, true), big(202, 20, true)}, []uint16{200}, []uint16{200, 202}, 1},
 		{"asked beyond 1232", []Option{big(200, 900, false), big(201, 300, false)}, []uint16{200, 201}, []uint16{200, 201}, 0},
+		{"asked up to 1452", []Option{big(200, 900, false), big(201, 1452-base-904-4, false)}, []uint16{200, 201}, []uint16{200, 201}, 0},
+		{"asked up to 1453", []Option{big(200, 900, false), big(201, 1453-base-904-4, false)}, []uint16{200, 201}, []uint16{200}, 1},
 		{"asked beyond 1452", []Option{big(200, 900, false), big(201, 500, false), big(202, 20, false)}, []uint16{200, 201, 202}, []uint16{200, 202}, 1},
 	} {
 		c := newDesk(t, branch(lanWith(func(l *Link) { l.Options = tt.options }))).client(1).asking(tt.asked...)

@@ -171,6 +171,31 @@ func TestShortOptions(t *testing.T) {
 	}
 }
 
+// D-042 of what stands in an IA: a lease that is cut, or is another option or of
+// the other type, names nothing.
+func TestMisplacedLeases(t *testing.T) {
+	address, wish := addr("2001:db8:bad::1").AsSlice(), prefix("2001:db8:8000:500::/56")
+	wished := slices.Concat(u32(0, 0), []byte{56}, wish.Addr().AsSlice())
+	for what, inner := range map[string][]byte{
+		"cut IA Address":              opt(5, address, make([]byte, 7)),
+		"unknown, like an IA Address": opt(999, address, u32(0, 0)),
+		"IA Prefix in IA_NA":          opt(26, wished),
+	} {
+		if i := newDesk(t, branch()).client(1).send(Request, opt(3, u32(1, 0, 0), inner)).na(1); !i.only().IsValid() {
+			t.Errorf("%s: %+v", what, i)
+		}
+	}
+	for what, inner := range map[string][]byte{
+		"cut IA Prefix":              opt(26, wished[:24]),
+		"unknown, like an IA Prefix": opt(999, wished),
+		"IA Address in IA_PD":        opt(5, wished),
+	} {
+		if i := newDesk(t, branch()).client(1).send(Request, opt(25, u32(1, 0, 0), inner)).pd(1); !i.only().IsValid() || i.only() == wish {
+			t.Errorf("%s: %+v", what, i)
+		}
+	}
+}
+
 // D-043, D-044: DUIDs are compared as octets, whatever their type.
 func TestDUIDsAreOpaque(t *testing.T) {
 	d := newDesk(t, branch())
