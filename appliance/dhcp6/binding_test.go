@@ -121,6 +121,70 @@ func TestReplacementAtTheLimit(t *testing.T) {
 	}
 }
 
+// What the operator sees: counters, pools, and for each dropped message the
+// reason, the link and who sent it.
+func TestCounters(t *testing.T) {
+	d := newDesk(t, branch(lanWith(func(l *Link) { l.Reservations = []Reservation{{Client: "\x00\x03\xff", Deny: true}} })))
+	c := d.client(1)
+	c.obtain(na(1), pd(1))
+	far := c.via(farRelay, relayed(0, "2001:db8:0:3::1", "fe80::7"))
+	far.send(Solicit, na(1))
+	denied := d.client(2)
+	denied.duid = "\x00\x03\xff"
+	for _, tt := range []struct {
+		name string
+		a    *answer
+		want trace.Event
+	}{
+		{"denied", denied.send(Renew, na(1)), trace.Event{ID: trace.PolicyRefused, Reason: trace.Denied, Msg: uint8(Renew), Link: "lan", Client: denied.duid, Peer: denied.source.Addr()}},
+		{"no client", c.handle(c.packet(c.bare(Solicit))), trace.Event{ID: trace.PacketDropped, Reason: trace.NoClientID, Msg: uint8(Solicit), Link: "lan", Peer: c.source.Addr()}},
+		{"other interface", c.on(wanIndex).send(Solicit), trace.Event{ID: trace.PacketDropped, Reason: trace.UnknownLink, Msg: uint8(Solicit), Client: c.duid, Peer: c.source.Addr()}},
+		{"not a message", c.handle(c.packet([]byte{1})), trace.Event{ID: trace.PacketDropped, Reason: trace.Truncated, Link: "lan", Peer: c.source.Addr()}},
+	} {
+		if len(tt.a.events) != 1 || tt.a.events[0] != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, tt.a.events, tt.want)
+		}
+	}
+	s := d.s.Stats()
+	for what, n := range map[string][2]uint64{
+		"Solicits": {s.Received[Solicit], 4}, "Requests": {s.Received[Request], 1}, "Renews": {s.Received[Renew], 1}, "unreadable": {s.Received[0], 1},
+		"Advertises": {s.Answered[Advertise], 2}, "Replies": {s.Answered[Reply], 1}, "relayed": {s.Relayed, 1},
+		"denied": {s.Dropped[trace.Denied], 1}, "without identifier": {s.Dropped[trace.NoClientID], 1}, "of no link": {s.Dropped[trace.UnknownLink], 1}, "cut": {s.Dropped[trace.Truncated], 1},
+	} {
+		eq(t, what, n[0], n[1])
+	}
+	var pools []string
+	for _, p := range d.s.Pools() {
+		pools = append(pools, name("%s %s %d %v %d", p.Link, p.Pool, p.Length, p.Size, p.Used))
+	}
+	want := []string{
+		"lan 2001:db8:0:1::-2001:db8:0:1:ffff:ffff:ffff:ffff 128 18446744073709551616 1", "lan 2001:db8:8000::/40 56 65536 1",
+		"wifi 2001:db8:0:2::1000-2001:db8:0:2::1fff 128 4096 0", "wifi 2001:db8:9000::/40 60 1048576 0",
+		"far 2001:db8:0:3::1000-2001:db8:0:3::ffff:ffff 128 4294963200 0",
+	}
+	if !slices.Equal(pools, want) {
+		t.Errorf("pools\n%s\nwant\n%s", strings.Join(pools, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A lease is known to the configuration in a pool of its link, or reserved there.
+func TestInPool(t *testing.T) {
+	s := newDesk(t, branch(lanWith(func(l *Link) {
+		l.Subnets[0].Pools = poolOf("2001:db8:0:1::1000", "2001:db8:0:1::1fff")
+		l.Reservations = []Reservation{{Client: d1.duid, Addresses: addrs("2001:db8:0:1::77")}}
+	}))).s
+	for _, tt := range []struct {
+		link, lease string
+		want        bool
+	}{
+		{"lan", "2001:db8:0:1::1000", true}, {"lan", "2001:db8:0:1::1fff", true}, {"lan", "2001:db8:0:1::2000", false}, {"lan", "2001:db8:0:1::fff", false},
+		{"lan", "2001:db8:0:1::77", true}, {"wifi", "2001:db8:0:1::77", false}, {"wifi", "2001:db8:0:1::1000", false}, {"gone", "2001:db8:0:1::1000", false},
+		{"lan", "2001:db8:8000:100::/56", true}, {"lan", "2001:db8:8000:100::/60", false}, {"wifi", "2001:db8:9000::/60", true}, {"far", "2001:db8:9000::/60", false},
+	} {
+		eq(t, tt.link+" "+tt.lease, s.InPool(&lease.Binding{Prefix: prefix(tt.lease), IA: lease.IA{Link: tt.link}}), tt.want)
+	}
+}
+
 // partner is a Policy with a will of its own.
 type partner struct {
 	service Service

@@ -15,11 +15,14 @@ const datagramMax = 65527
 // checkBounds: whatever came in, the server keeps no more than its limits.
 func checkBounds(d *desk) {
 	d.Helper()
-	s := d.s
-	if len(s.msg.ias) > IAsPerMessageMax || len(s.msg.relays) > relayLayersMax || len(s.x.ias) > IAsPerMessageMax || s.msg.listed > leasesPerMessageMax ||
+	s, listed := d.s, 0
+	for i := range s.msg.ias {
+		listed += len(s.msg.ias[i].leases)
+	}
+	if len(s.msg.ias) > IAsPerMessageMax || len(s.msg.relays) > relayLayersMax || len(s.x.ias) > IAsPerMessageMax || listed > leasesPerMessageMax ||
 		s.x.mentioned > leasesPerAnswerMax || s.x.searched > searchesMax || len(s.offers.ring) > offersMax || len(s.offers.byIA) > offersMax {
 		d.Errorf("beyond a limit: %d IAs, %d layers, %d leases listed, %d mentioned, %d searched, %d offers",
-			len(s.msg.ias), len(s.msg.relays), s.msg.listed, s.x.mentioned, s.x.searched, len(s.offers.ring))
+			len(s.msg.ias), len(s.msg.relays), listed, s.x.mentioned, s.x.searched, len(s.offers.ring))
 	}
 }
 

@@ -327,7 +327,7 @@ func checkAnswer(d *desk, p *Packet) *answer {
 		if len(r.Trace) != 1 || r.Trace[0].ID != trace.PacketDropped && r.Trace[0].ID != trace.PolicyRefused || r.Trace[0].Reason == trace.NoReason {
 			d.Fatalf("no answer, and no reason: %v", r.Trace)
 		}
-		return &answer{status: -1, reason: r.Trace[0].Reason, events: r.Trace}
+		return &answer{status: -1, reason: r.Trace[0].Reason, events: slices.Clone(r.Trace)}
 	}
 	q, err := readAsked(p.Data)
 	if err != nil {

@@ -123,6 +123,7 @@ func TestReservedInterfaceIdentifiers(t *testing.T) {
 		{"2001:db8:0:1::/112", "2001:db8:0:1::", "2001:db8:0:1::f", 14},                                                       // subnet-router anycast
 		{"2001:db8:0:1:0:0:1:0/112", "2001:db8:0:1::1:0", "2001:db8:0:1::1:f", 15},                                            // the same
 		{"2001:db8:0:1:0:0:1:0/127", "2001:db8:0:1::1:0", "2001:db8:0:1::1:1", 2},                                             // none there (RFC 6164)
+		{"2001:db8:0:10::/60", "2001:db8:0:11::", "2001:db8:0:11::f", 15},                                                     // anycast within a shorter prefix
 		{"2001:db8:0:1:0:ff:fe00:0/112", "2001:db8:0:1:0:ff:fe00:0", "2001:db8:0:1:0:ff:fe00:f", 15},                          // no identifiers of 64 bits
 		{"2001:db8:0:1:fdff:ffff:ffff:ff00/120", "2001:db8:0:1:fdff:ffff:ffff:ff00", "2001:db8:0:1:fdff:ffff:ffff:ffff", 255}, // the same
 	} {
@@ -197,6 +198,19 @@ func TestSmallPool(t *testing.T) {
 		eq(t, "the next client", ask(2000).only(), freed)
 		d.recount()
 	}
+}
+
+// A pool with more leases than are looked at for one message is given to the last.
+func TestLargerPool(t *testing.T) {
+	const size = 2 * searchesMax
+	d := newDesk(t, branch(lanWith(func(l *Link) { l.Subnets[0].Pools = poolOf("2001:db8:0:1::1:0", "2001:db8:0:1::1:1fff") })))
+	for n := range size {
+		if !d.client(n).send(Request, na(1)).na(1).only().IsValid() {
+			t.Fatalf("client %d of %d got nothing", n, size)
+		}
+	}
+	eq(t, "one too many", d.client(size).send(Request, na(1)).na(1).status, statusNoAddrsAvail)
+	d.recount()
 }
 
 // The same of prefixes: D-068, D-092, D-246.
@@ -460,6 +474,9 @@ func TestRateLimit(t *testing.T) {
 	one, two := c.via(farRelay, relayed(0, "2001:db8:0:1::2", "fe80::7")), c.via(farRelay, relayed(0, "2001:db8:0:1::2", "fe80::8"))
 	eq(t, "anonymous behind a relay", flood(one.packet(one.bare(InformationRequest))), 20)
 	eq(t, "another behind the same relay", flood(two.packet(two.bare(InformationRequest))), 20)
+	neighbour := one.asking()
+	neighbour.duid = "\x00\x03\xff"
+	eq(t, "another with a DUID, from the same address", neighbour.send(Solicit, na(1)).typ, Advertise)
 	d.pass(1)
 	eq(t, "a second later", flood(c.packet(c.message(Solicit, na(1)))), 20)
 }

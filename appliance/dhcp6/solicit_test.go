@@ -267,6 +267,12 @@ func TestOfferIsHeld(t *testing.T) {
 		t.Errorf("after a minute: %+v", a.ias)
 	}
 	eq(t, "and then", one.send(Request, offer.request()...).na(1).status, statusNoAddrsAvail)
+
+	// A new configuration begins without offers.
+	two.send(Release, offer.request()...)
+	offer = one.send(Solicit, na(1))
+	d.reconfigure(d.cfg)
+	eq(t, "after a reload", two.send(Request, na(7)).na(7).only(), offer.na(1).only())
 }
 
 // D-082, D-083, D-085, D-086: Rapid Commit takes a client and a link that agree.
