@@ -136,8 +136,8 @@ func (p *PrefixPool) over(now lease.Time) bool { return p.ValidUntil != 0 && p.V
 // section 7, D-253).
 const DelegatedLengthMax = 64
 
-// Exclude names the excluded prefix within a delegated one: its length and the
-// bits between the delegated length and its own.
+// Exclude names the excluded prefix within a delegated one: its length, at most
+// 64 bits more than any delegated length of its pool, and the bits between.
 type Exclude struct {
 	Length   int
 	SubnetID uint64
@@ -154,7 +154,7 @@ type Reservation struct {
 	RemoteID    []byte // from the relay, enterprise number included (D-223)
 
 	Addresses []netip.Addr
-	Prefixes  []netip.Prefix
+	Prefixes  []netip.Prefix // of at most DelegatedLengthMax bits
 	Hostname  string
 	Options   []Option // replace the link's options of the same code
 	Deny      bool     // not served at all (D-076)
