@@ -441,7 +441,6 @@ func (x *exchange) store(out *answeredIA, g *grant, t1, t2 uint32) {
 func (x *exchange) end(b *lease.Binding, released bool) {
 	e := x.s.Ended(x.t, b, x.now.Wall, x.policy.Ended(b.Status, released))
 	x.put(b, e)
-	x.r.Promise = true
 }
 
 // put stores e in place of the client's lease b.
