@@ -222,7 +222,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("short lifetimes: %+v", i)
 		}
 	}
-	eq(t, "what is held is not free, whatever the policy says", other.send(Request, na(1)).na(1).status, statusNoAddrsAvail)
+	eq(t, "what is held is not free, whatever the policy says", other.send(Request, na(1, a.na(1).only())).na(1).status, statusNoAddrsAvail)
 	c.send(Release, a.request()...)
 	b := d.table.Get(a.na(1).only())
 	eq(t, "status after a Release", b.Status, lease.Released)

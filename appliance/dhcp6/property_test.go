@@ -236,6 +236,50 @@ func TestCrowd(t *testing.T) {
 	})
 }
 
+// The memory of offers against a list that is searched from end to end.
+func TestOffersAgainstOracle(t *testing.T) {
+	type entry struct {
+		prefix netip.Prefix
+		ia     lease.IA
+		until  time.Duration
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		o, now := newOffers(), time.Duration(0)
+		var oracle []entry // latest first
+		forget := func(p netip.Prefix) {
+			oracle = slices.DeleteFunc(oracle, func(e entry) bool { return e.prefix == p })
+		}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			p := crowdAddresses[rapid.IntRange(0, 7).Draw(t, "lease")]
+			ia := lease.IA{Link: "lan", ID: lease.IAID(rapid.IntRange(0, 2).Draw(t, "IAID"))}
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			case 0:
+				now += time.Duration(rapid.IntRange(1, 70).Draw(t, "seconds")) * time.Second
+			case 1:
+				o.remove(p)
+				forget(p)
+			default:
+				o.put(now, p, ia)
+				forget(p)
+				oracle = slices.Insert(oracle, 0, entry{p, ia, now + offerHold})
+			}
+			var got, want []netip.Prefix
+			o.of(now, ia, func(p netip.Prefix) bool { got = append(got, p); return true })
+			for _, e := range oracle {
+				if holder, ok := o.holder(now, e.prefix); ok != (e.until > now) || ok && holder != e.ia {
+					t.Fatalf("%v is offered to %v (%v), want %v", e.prefix, holder, ok, e)
+				}
+				if e.ia == ia && e.until > now {
+					want = append(want, e.prefix)
+				}
+			}
+			if !slices.Equal(got, want) || len(o.byPrefix) != len(oracle) {
+				t.Fatalf("%v is offered %v, want %v; %d offers, want %d", ia, got, want, len(o.byPrefix), len(oracle))
+			}
+		}
+	})
+}
+
 // Any octets at all: no answer that the oracle does not accept, no panic.
 func TestAnyOctets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

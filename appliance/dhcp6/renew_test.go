@@ -308,7 +308,11 @@ func TestNoCreation(t *testing.T) {
 	d := newDesk(t, branch())
 	c := d.client(1).on(wifiIndex)
 	for _, typ := range []MessageType{Renew, Rebind} {
-		a := c.send(typ, na(1), na(2, prefix("2001:db8:0:2::1005")), pd(1), pd(2, prefix("2001:db8:9000::/60")))
+		ias := [][]byte{na(1), na(2, prefix("2001:db8:0:2::1005")), pd(1), pd(2, prefix("2001:db8:9000::/60"))}
+		if typ == Renew { // to a Rebind such an address is withdrawn, D-117
+			ias = append(ias, na(3, prefix("2001:db8:bad::1")))
+		}
+		a := c.send(typ, ias...)
 		for _, i := range a.ias {
 			eq(t, name("type %d, IA %d %d", typ, i.typ, i.id), i.status, statusNoBinding)
 		}

@@ -37,7 +37,7 @@ func TestNotOnLink(t *testing.T) {
 		if i := a.na(1); i.status != statusNotOnLink || len(i.leases) != 0 {
 			t.Errorf("%v: %+v", bad, i)
 		}
-		if !a.na(2).only().IsValid() || a.pd(1).only().Bits() != 56 || !prefix("2001:db8:8000::/40").Contains(a.pd(1).only().Addr()) {
+		if !a.na(2).only().IsValid() || len(a.pd(1).leases) != 1 || a.pd(1).only().Bits() != 56 || !prefix("2001:db8:8000::/40").Contains(a.pd(1).only().Addr()) {
 			t.Errorf("D-090, D-097: beside %v: %+v", bad, a.ias)
 		}
 		eq(t, "leases bound", len(c.active(c.duid)), 2)
