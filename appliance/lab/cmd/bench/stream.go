@@ -2,28 +2,21 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"net"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/tandem6/tandem6/appliance/lab"
-	"golang.org/x/net/ipv6"
 )
 
 // A stream keeps a fixed number of 4-message exchanges under way, each of a new client, and starts the next as soon as one completes.
 // It costs a small part of perfdhcp's processor time, so that the server's own limit shows. Its Requests are the Advertises with
 // another message type: without an Option Request, they hold the identifiers and the offered leases only.
 type stream struct {
-	conn     *ipv6.PacketConn
-	to       net.Addr
+	socket   *batchSocket
 	leases   leaseType
 	slots    []slot
-	clients  uint32 // so far
-	received []ipv6.Message
-	out      []ipv6.Message
+	clients  uint32    // so far
+	now      time.Time // when the present batch came
 	repeated time.Time // when slots were last looked through for lost messages
 	result   streamResult
 }
@@ -68,14 +61,12 @@ const (
 // runStream keeps a server busy for some time.
 func runStream(t lab.T, n *lab.Network, leases leaseType, seconds int) streamResult {
 	conn, to := n.Client.ClientSocket(t, "eth0")
-	defer conn.Close()
-	s := &stream{conn: ipv6.NewPacketConn(conn), to: net.UDPAddrFromAddrPort(to), leases: leases, slots: make([]slot, streamInFlight)}
-	for range streamBatch {
-		s.received = append(s.received, ipv6.Message{Buffers: [][]byte{make([]byte, packetOctets)}})
+	socket, err := newBatchSocket(conn, to, streamLost/10)
+	if err != nil {
+		t.Fatalf("%v", err)
 	}
-	for i := range s.slots {
-		s.solicit(i, time.Now())
-	}
+	defer socket.Close()
+	s := &stream{socket: socket, leases: leases, slots: make([]slot, streamInFlight)}
 	if err := s.run(time.Now().Add(time.Duration(seconds) * time.Second)); err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -85,67 +76,74 @@ func runStream(t lab.T, n *lab.Network, leases leaseType, seconds int) streamRes
 }
 
 func (s *stream) run(end time.Time) error {
-	for {
-		for len(s.out) > 0 {
-			n, err := s.conn.WriteBatch(s.out, 0)
-			if err != nil {
-				return fmt.Errorf("cannot send to the server: %w", err)
-			}
-			s.out = s.out[n:]
-		}
-		s.out = s.out[:0]
-		s.conn.SetReadDeadline(time.Now().Add(streamLost / 10))
-		n, err := s.conn.ReadBatch(s.received, 0)
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("cannot read the server's answers: %w", err)
-		}
-		now := time.Now()
-		if now.After(end) {
-			return nil
-		}
-		for _, m := range s.received[:max(0, n)] {
-			s.take(m.Buffers[0][:m.N], now)
-		}
-		if now.Sub(s.repeated) > streamLost/10 {
-			s.repeat(now)
+	s.now = time.Now()
+	s.repeated = s.now
+	for i := range s.slots {
+		if err := s.solicit(i); err != nil {
+			return err
 		}
 	}
+	for s.now.Before(end) {
+		if err := s.socket.flush(); err != nil {
+			return err
+		}
+		first := true
+		err := s.socket.receive(func(answer []byte) error {
+			if first { // the clock is read once for all that waited
+				s.now, first = time.Now(), false
+			}
+			return s.take(answer)
+		})
+		if err != nil {
+			return err
+		}
+		if first {
+			s.now = time.Now()
+		}
+		if s.now.Sub(s.repeated) > streamLost/10 {
+			if err := s.repeat(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // take carries the exchange on that an answer belongs to.
-func (s *stream) take(answer []byte, now time.Time) {
+func (s *stream) take(answer []byte) error {
 	if len(answer) < 4 {
-		return
+		return nil
 	}
 	i := int(binary.BigEndian.Uint16(answer[2:]))
 	if i >= len(s.slots) {
-		return
+		return nil
 	}
 	sl := &s.slots[i]
 	if answer[1] != sl.count {
-		return
+		return nil
 	}
 	switch {
 	case answer[0] == advertise && sl.packet[0] == solicit:
-		s.result.solicits = append(s.result.solicits, now.Sub(sl.sent))
+		s.result.solicits = append(s.result.solicits, s.now.Sub(sl.sent))
 		sl.count++
 		sl.packet = append(sl.packet[:0], answer...)
 		sl.packet[0], sl.packet[1] = request, sl.count
 		sl.packet = append(sl.packet, 0, optionElapsedTime, 0, 2, 0, 0)
-		s.send(i, now)
+		return s.send(i)
 	case answer[0] == reply && sl.packet[0] == request:
-		s.result.requests = append(s.result.requests, now.Sub(sl.sent))
+		s.result.requests = append(s.result.requests, s.now.Sub(sl.sent))
 		if leasesIn(answer[4:]) == len(s.leases.ias) {
 			s.result.completed++
 		} else {
 			s.result.refused++
 		}
-		s.solicit(i, now)
+		return s.solicit(i)
 	}
+	return nil
 }
 
 // solicit starts the exchange of a new client.
-func (s *stream) solicit(i int, now time.Time) {
+func (s *stream) solicit(i int) error {
 	s.clients++
 	sl := &s.slots[i]
 	sl.count++
@@ -157,23 +155,26 @@ func (s *stream) solicit(i int, now time.Time) {
 		p = append(p, 0, option, 0, iaHeaderLen, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
 	}
 	sl.packet = p
-	s.send(i, now)
+	return s.send(i)
 }
 
 // repeat sends again what was not answered in time.
-func (s *stream) repeat(now time.Time) {
-	s.repeated = now
+func (s *stream) repeat() error {
+	s.repeated = s.now
 	for i := range s.slots {
-		if now.Sub(s.slots[i].sent) > streamLost {
+		if s.now.Sub(s.slots[i].sent) > streamLost {
 			s.result.lost++
-			s.send(i, now)
+			if err := s.send(i); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
-func (s *stream) send(i int, now time.Time) {
-	s.slots[i].sent = now
-	s.out = append(s.out, ipv6.Message{Buffers: [][]byte{s.slots[i].packet}, Addr: s.to})
+func (s *stream) send(i int) error {
+	s.slots[i].sent = s.now
+	return s.socket.send(s.slots[i].packet)
 }
 
 // leasesIn counts the addresses and prefixes in the IAs of a message's options.
