@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/tandem6/tandem6/failover/lease"
 )
@@ -56,11 +58,12 @@ func ParseKey(data []byte) (netip.Prefix, error) {
 // changed: a new one gets a new number and a new parse function, and the old
 // function stays, so that every file ever written can be read.
 const (
-	bindingV1      = 1
-	bindingVersion = bindingV1 // what AppendBinding writes
+	bindingV1      = 1 // what AppendBinding writes for a lease outside any failover relationship
+	bindingV2      = 2 // what it writes for one inside
+	bindingVersion = bindingV2
 )
 
-// AppendBinding appends b's record of the current version; the prefix is not
+// AppendBinding appends b's record; the prefix is not
 // part of it but the record's key. It panics when b.Check fails: what could not
 // be read back must not be written.
 //
@@ -76,11 +79,21 @@ const (
 //	varint   Expires, HeldUntil, StartOfState, LastTransaction
 //	1+n      Via: 0 or 16 octets
 //	1+n      host name
+//
+// Version 2 goes on with what a failover relationship keeps (RFC 8156 section
+// 7.3), of which something is not zero:
+//
+//	varint   PartnerLifetime, AckedPartnerLifetime, ExpirationTime, PartnerRawCLT
+//	uvarint  Change
 func AppendBinding(dst []byte, b *lease.Binding) []byte {
 	if err := b.Check(); err != nil {
 		panic("storage: " + err.Error())
 	}
-	dst = append(dst, bindingVersion, byte(b.Status), byte(b.Type))
+	version := byte(bindingV1)
+	if inRelationship(b) {
+		version = bindingV2
+	}
+	dst = append(dst, version, byte(b.Status), byte(b.Type))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(b.ID))
 	dst = appendString(dst, string(b.Client))
 	dst = appendString(dst, b.Link)
@@ -96,7 +109,25 @@ func AppendBinding(dst []byte, b *lease.Binding) []byte {
 	} else {
 		dst = append(dst, 0)
 	}
-	return appendString(dst, b.Hostname)
+	dst = appendString(dst, b.Hostname)
+	if version == bindingV1 {
+		return dst
+	}
+	for _, v := range partnerTimes(b) {
+		dst = binary.AppendVarint(dst, int64(*v))
+	}
+	return binary.AppendUvarint(dst, b.Change)
+}
+
+// inRelationship reports whether b has anything to store about a partner.
+func inRelationship(b *lease.Binding) bool {
+	times := partnerTimes(b)
+	return b.Change != 0 || slices.ContainsFunc(times[:], func(t *lease.Time) bool { return *t != 0 })
+}
+
+// partnerTimes are the times of version 2, in the order of the record.
+func partnerTimes(b *lease.Binding) [4]*lease.Time {
+	return [...]*lease.Time{&b.PartnerLifetime, &b.AckedPartnerLifetime, &b.ExpirationTime, &b.PartnerRawCLT}
 }
 
 // appendString appends the length of s and s. The limits of everything that is
@@ -106,8 +137,8 @@ func appendString(dst []byte, s string) []byte {
 }
 
 // ParseBinding reads the record of p, of any version up to the current one. It
-// is strict: what it accepts in the current version, AppendBinding reproduces
-// octet for octet. It keeps nothing of data. The error wraps ErrNewer when the
+// is strict: what it accepts, AppendBinding reproduces octet for octet, as long
+// as no newer way to write the same exists. It keeps nothing of data. The error wraps ErrNewer when the
 // record's version is not known.
 func ParseBinding(p netip.Prefix, data []byte) (lease.Binding, error) {
 	if len(data) == 0 {
@@ -118,6 +149,8 @@ func ParseBinding(p netip.Prefix, data []byte) (lease.Binding, error) {
 	switch version := data[0]; version {
 	case bindingV1:
 		parseBindingV1(&r, &b)
+	case bindingV2:
+		parseBindingV2(&r, &b)
 	case 0:
 		return lease.Binding{}, fmt.Errorf("%w of %v: version 0", errRecord, p)
 	default:
@@ -153,4 +186,15 @@ func parseBindingV1(r *reader, b *lease.Binding) {
 		r.fail("a next hop of %d octets", len(via))
 	}
 	b.Hostname = string(r.string())
+}
+
+func parseBindingV2(r *reader, b *lease.Binding) {
+	parseBindingV1(r, b)
+	for _, v := range partnerTimes(b) {
+		*v = lease.Time(r.varint())
+	}
+	b.Change = r.uvarint(math.MaxUint64)
+	if r.err == nil && !inRelationship(b) {
+		r.fail("nothing about a partner")
+	}
 }

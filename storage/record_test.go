@@ -31,31 +31,41 @@ var samples = []lease.Binding{
 	{ // the least
 		Prefix: netip.MustParsePrefix("2001:db8::1/128"), IA: lease.IA{Type: lease.IANA}, Status: lease.Free,
 	},
+	{ // in a failover relationship
+		Prefix: netip.MustParsePrefix("2001:db8::3/128"),
+		IA:     lease.IA{Link: "lan", Client: "\x00\x03\x01", Type: lease.IANA, ID: 1},
+		Status: lease.Active, Preferred: 3600, Valid: 3600, T1: 1800, T2: 2880,
+		Expires: 840_003_600, HeldUntil: 840_003_600, StartOfState: 840_000_000, LastTransaction: 840_000_000,
+		PartnerLifetime: 840_261_000, AckedPartnerLifetime: -1, ExpirationTime: 1, PartnerRawCLT: 840_000_000, Change: 300,
+	},
 }
 
-// The records of version 1, as the first release wrote them. They must be read
-// for ever; a new version adds its own below and changes none of these.
-var recordsV1 = []string{
+// The records as the releases wrote them. They must be read for ever; a new
+// version adds its own and changes none of these.
+var records = []string{
 	"01010312345678" + "0e000100012c112233020000000002" + "036c616e" + "901c" + "a038" + "880e" + "c016" +
 		"c0f88ba106" + "80e98ca106" + "80888ba106" + "80888ba106" + "00" + "00",
 	"01011900000001" + "0a00030001020000000002" + "056775657374" + "ffffffff0f" + "ffffffff0f" + "05" + "08" +
 		"feffffffffffffffff01" + "feffffffffffffffff01" + "ff8dea8607" + "80888ba106" +
 		"10fe800000000000000000000000000002" + "077072696e746572",
 	"01050300000000" + "00" + "00" + "00000000" + "00000000" + "00" + "00",
+	"02010300000001" + "03000301" + "036c616e" + "901c" + "901c" + "880e" + "c016" +
+		"a0c08ba106" + "a0c08ba106" + "80888ba106" + "80888ba106" + "00" + "00" +
+		"90f6aaa106" + "01" + "02" + "80888ba106" + "ac02",
 }
 
 func TestBindingRecord(t *testing.T) {
 	for i, b := range samples {
 		record := AppendBinding(nil, &b)
-		if got := hex.EncodeToString(record); got != recordsV1[i] {
-			t.Errorf("AppendBinding(%v) = %s, want %s", b.Prefix, got, recordsV1[i])
+		if got := hex.EncodeToString(record); got != records[i] {
+			t.Errorf("AppendBinding(%v) = %s, want %s", b.Prefix, got, records[i])
 		}
-		want, err := hex.DecodeString(recordsV1[i])
+		want, err := hex.DecodeString(records[i])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got, err := ParseBinding(b.Prefix, want); got != b || err != nil {
-			t.Errorf("ParseBinding of %s:\n\t%+v, %v, want\n\t%+v", recordsV1[i], got, err, b)
+			t.Errorf("ParseBinding of %s:\n\t%+v, %v, want\n\t%+v", records[i], got, err, b)
 		}
 		if got := AppendBinding([]byte("before"), &b); string(got) != "before"+string(record) {
 			t.Errorf("AppendBinding does not append: %x", got)
@@ -81,7 +91,9 @@ func TestBindingRecordRefused(t *testing.T) {
 	}{
 		{"empty", p, nil, "empty"},
 		{"version 0", p, at(0, 0), "version 0"},
-		{"version 2", p, at(0, 2), "newer version"},
+		{"version 3", p, at(0, 3), "newer version"},
+		{"version 2 cut off", p, at(0, 2), "too early"},
+		{"version 2 about no partner", p, append(at(0, 2), 0, 0, 0, 0, 0), "nothing about a partner"},
 		{"version 255", p, at(0, 255), "newer version"},
 		{"status 0", p, at(1, 0), "binding-status 0"},
 		{"status 9", p, at(1, 9), "binding-status 9"},

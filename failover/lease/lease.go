@@ -157,7 +157,20 @@ type Binding struct {
 	HeldUntil Time
 
 	StartOfState    Time // since when Status holds (RFC 8156 section 5.5.17)
-	LastTransaction Time // when this server last dealt with the client about it
+	LastTransaction Time // when this server last dealt with the client about it (client-last-transaction-time)
+
+	// What a failover relationship keeps of the lease, by the names of RFC 8156
+	// section 7.3. All are zero for a lease outside any relationship, and for
+	// one that is available.
+	PartnerLifetime      Time // the greatest expiry ever announced to the partner, sent or about to be
+	AckedPartnerLifetime Time // what the partner has confirmed of it
+	ExpirationTime       Time // the greatest expiry that this server confirmed to its partner
+	PartnerRawCLT        Time // when the partner last dealt with the client, as it said itself
+
+	// Change numbers the latest change that the partner has to be told of; 0:
+	// it has confirmed everything. Numbers are never used twice, so that an
+	// answer to an older update confirms nothing newer.
+	Change uint64
 
 	// Via is the client's link-local address on the link, next hop of the
 	// route to a delegated prefix (D-257). Invalid: no route is ours to keep.

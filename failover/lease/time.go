@@ -72,4 +72,8 @@ func (t Time) String() string {
 type Clock struct {
 	Mono time.Duration // since an arbitrary start
 	Wall Time
+
+	// Untrusted says that Wall may lie in the past, never in the future: the
+	// system's clock read less than what is on disk (a board without a clock chip).
+	Untrusted bool
 }

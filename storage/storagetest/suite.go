@@ -195,6 +195,10 @@ func RandomBinding(r *rand.Rand, p netip.Prefix) *lease.Binding {
 		b.Type = lease.IAPD
 		b.Via = netip.MustParseAddr("fe80::1").Next()
 	}
+	if r.IntN(2) == 0 {
+		b.PartnerLifetime, b.AckedPartnerLifetime = b.Expires+7200, b.Expires-lease.Time(r.IntN(3))
+		b.PartnerRawCLT, b.Change = b.StartOfState, r.Uint64()
+	}
 	if r.IntN(4) == 0 {
 		b.Hostname = strings.Repeat("h", 1+r.IntN(lease.HostnameLenMax))
 	}
@@ -267,6 +271,7 @@ func testEveryField(t *testing.T, open Opener) {
 		Status: lease.Active, Preferred: lease.Infinity, Valid: lease.Infinity, T1: lease.Infinity, T2: lease.Infinity,
 		Expires: lease.Forever, HeldUntil: lease.Forever, StartOfState: -1 << 63, LastTransaction: -1,
 		Via: netip.MustParseAddr("fe80::ffff"), Hostname: strings.Repeat("h", lease.HostnameLenMax),
+		PartnerLifetime: lease.Forever, AckedPartnerLifetime: 1, ExpirationTime: -1 << 63, PartnerRawCLT: -1, Change: 1<<64 - 1,
 	}
 	// A zero field would hide that it is lost.
 	for f := range reflect.ValueOf(full).Fields() {
