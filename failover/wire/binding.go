@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"github.com/tandem6/tandem6/failover/lease"
@@ -73,11 +74,7 @@ type DNSRemoval struct {
 	Extra
 }
 
-var (
-	timeKind          = number[Time]()
-	secondsKind       = number[uint32]()
-	bindingStatusKind = number[lease.Status]()
-)
+var bindingStatusKind = number(text[lease.Status])
 
 var clientDataTable = table[ClientData]{
 	{
@@ -93,6 +90,10 @@ var clientDataTable = table[ClientData]{
 			}
 			e.raw(RawOption{OptionClientID, string(c.ClientID)})
 		},
+		show: func(_ OptionCode, data []byte) (view, *Error) {
+			d := lease.DUID(data)
+			return view{text: d.String()}, checkDUID(d)
+		},
 	},
 	single(OptionLQBaseTime, timeKind, func(c *ClientData) *Opt[Time] { return &c.BaseTime }),
 	single(OptionVSS, vssKind, func(c *ClientData) *Opt[VSS] { return &c.VSS }),
@@ -105,9 +106,20 @@ var clientDataTable = table[ClientData]{
 		count: func(c *ClientData) int { return len(c.IAs) },
 		parse: func(c *ClientData, code OptionCode, data []byte) *Error {
 			c.IAs = append(c.IAs, IA{Type: lease.IAType(code)})
-			return c.IAs[len(c.IAs)-1].parse(data)
+			ia := &c.IAs[len(c.IAs)-1]
+			options, err := ia.parse(data)
+			if err != nil {
+				return err
+			}
+			return ia.table().parse(ia, &ia.Extra, options)
 		},
 		append: func(e *encoder, c *ClientData, i int) { c.IAs[i].append(e) },
+		show: func(code OptionCode, data []byte) (v view, err *Error) {
+			ia := IA{Type: lease.IAType(code)}
+			v.options, err = ia.parse(data)
+			v.text, v.inside = ia.text(), ia.table()
+			return v, err
+		},
 	},
 }
 
@@ -138,9 +150,10 @@ func iaTable(t lease.IAType) table[IA] {
 			count: func(ia *IA) int { return len(ia.Leases) },
 			parse: func(ia *IA, _ OptionCode, data []byte) *Error {
 				ia.Leases = append(ia.Leases, LeaseOption{})
-				return ia.Leases[len(ia.Leases)-1].parse(code, data)
+				return parseLease(&ia.Leases[len(ia.Leases)-1], code, data)
 			},
 			append: func(e *encoder, ia *IA, i int) { ia.Leases[i].append(e, code) },
+			show:   showLease,
 		},
 	}
 }
@@ -154,20 +167,28 @@ func (ia *IA) table() table[IA] {
 	return naTable
 }
 
-// parse reads the data of the identity association.
-func (ia *IA) parse(data []byte) *Error {
+// parse reads the fixed fields of an identity association; its options remain.
+func (ia *IA) parse(data []byte) (options []byte, err *Error) {
 	size := 12
 	if ia.Type == IATA {
 		size = 4 // no T1 and T2
 	}
 	if len(data) < size {
-		return tooShort(data, size)
+		return nil, tooShort(data, size)
 	}
 	ia.IAID = lease.IAID(binary.BigEndian.Uint32(data))
 	if ia.Type != IATA {
 		ia.T1, ia.T2 = binary.BigEndian.Uint32(data[4:]), binary.BigEndian.Uint32(data[8:])
 	}
-	return ia.table().parse(ia, &ia.Extra, data[size:])
+	return data[size:], nil
+}
+
+// text is the fixed fields for people.
+func (ia *IA) text() string {
+	if ia.Type == IATA {
+		return fmt.Sprintf("IAID %d", ia.IAID)
+	}
+	return fmt.Sprintf("IAID %d, T1 %s, T2 %s", ia.IAID, seconds(ia.T1), seconds(ia.T2))
 }
 
 func (ia *IA) append(e *encoder) {
@@ -212,13 +233,14 @@ var leaseTable = table[LeaseOption]{
 			dnsTable.append(e, l.DNSRemoval, &l.DNSRemoval.Extra)
 			e.end(start)
 		},
+		show: func(_ OptionCode, data []byte) (view, *Error) { return view{inside: dnsTable, options: data}, nil },
 	},
 }
 
 var dnsTable = table[DNSRemoval]{
 	single(OptionDNSHostName, nameKind, func(d *DNSRemoval) *Opt[Name] { return &d.HostName }),
 	single(OptionDNSZoneName, nameKind, func(d *DNSRemoval) *Opt[Name] { return &d.ZoneName }),
-	single(OptionDNSFlags, number[DNSFlags](), func(d *DNSRemoval) *Opt[DNSFlags] { return &d.Flags }),
+	single(OptionDNSFlags, number(text[DNSFlags]), func(d *DNSRemoval) *Opt[DNSFlags] { return &d.Flags }),
 }
 
 // The fixed fields of IAADDR and IAPREFIX in octets. The address comes first in
@@ -228,25 +250,50 @@ const (
 	iaPrefixLen = 25 // preferred, valid, length, prefix
 )
 
-// parse reads the data of an IAADDR or IAPREFIX.
-func (l *LeaseOption) parse(code OptionCode, data []byte) *Error {
+// parseLease reads the data of an IAADDR or IAPREFIX.
+func parseLease(l *LeaseOption, code OptionCode, data []byte) *Error {
+	options, err := l.parse(code, data)
+	if err != nil {
+		return err
+	}
+	return leaseTable.parse(l, &l.Extra, options)
+}
+
+func showLease(code OptionCode, data []byte) (v view, err *Error) {
+	var l LeaseOption
+	v.options, err = l.parse(code, data)
+	v.text, v.inside = l.text(code), leaseTable
+	return v, err
+}
+
+// parse reads the fixed fields of an IAADDR or IAPREFIX; its options remain.
+func (l *LeaseOption) parse(code OptionCode, data []byte) (options []byte, err *Error) {
 	size := iaAddrLen
 	if code == OptionIAPrefix {
 		size = iaPrefixLen
 	}
 	if len(data) < size {
-		return tooShort(data, size)
+		return nil, tooShort(data, size)
 	}
 	address, bits, lifetimes := data, 128, data[16:]
 	if code == OptionIAPrefix {
 		address, bits, lifetimes = data[9:], int(data[8]), data
 	}
 	if bits > 128 {
-		return bad("holds a prefix of length %d, at most 128 is possible", bits)
+		return nil, bad("holds a prefix of length %d, at most 128 is possible", bits)
 	}
 	l.Prefix = netip.PrefixFrom(netip.AddrFrom16([16]byte(address)), bits)
 	l.Preferred, l.Valid = binary.BigEndian.Uint32(lifetimes), binary.BigEndian.Uint32(lifetimes[4:])
-	return leaseTable.parse(l, &l.Extra, data[size:])
+	return data[size:], nil
+}
+
+// text is the fixed fields for people.
+func (l *LeaseOption) text(code OptionCode) string {
+	name := l.Prefix.String()
+	if code == OptionIAAddr {
+		name = l.Prefix.Addr().String()
+	}
+	return fmt.Sprintf("%s, preferred %s, valid %s", name, seconds(l.Preferred), seconds(l.Valid))
 }
 
 func (l *LeaseOption) append(e *encoder, code OptionCode) {

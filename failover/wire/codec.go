@@ -42,10 +42,10 @@ func parse(b []byte) (Message, *Error) {
 		return nil, &Error{Kind: Malformed, Problem: fmt.Sprintf("a message of %s, the header alone has %d", octets(len(b)), plainHeaderLen)}
 	}
 	t, id := Type(b[0]), TransactionID(binary.BigEndian.Uint32(b)&uint32(TransactionIDMax))
-	m := newMessage(t)
-	if m == nil {
+	if !t.Valid() {
 		return nil, &Error{Kind: UnknownType, Type: t, TransactionID: id, Problem: "is not a message of failover"}
 	}
+	m := layouts[t].make()
 	m.setID(id)
 	options := b[plainHeaderLen:]
 	if h := m.header(); h != nil {
@@ -54,7 +54,7 @@ func parse(b []byte) (Message, *Error) {
 		}
 		h.SentTime, options = Time(binary.BigEndian.Uint32(options)), b[headerLen:]
 	}
-	if err := m.parse(options); err != nil {
+	if err := layouts[t].parse(m, options); err != nil {
 		err.Type, err.TransactionID = t, id
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (e *encoder) message(m Message) {
 	if h := m.header(); h != nil {
 		e.u32(uint32(h.SentTime))
 	}
-	m.append(e)
+	layouts[m.Type()].append(e, m)
 	if n := len(e.b) - start; n > MessageLenMax {
 		e.fail("%w: it would have %d octets", ErrTooLong, n)
 	}

@@ -6,10 +6,9 @@ type Message interface {
 	Type() Type
 	ID() TransactionID
 
-	header() *Header // nil: the plain one
 	setID(TransactionID)
-	parse(options []byte) *Error
-	append(e *encoder)
+	header() *Header // nil: the plain one
+	extra() *Extra
 }
 
 // Header is the header of the messages of RFC 8156 (section 5.2).

@@ -1,39 +1,42 @@
 package wire
 
-// newMessage returns an empty message of a type, or nil when there is no such
-// type.
-func newMessage(t Type) Message {
-	switch t {
-	case TypeBndUpd:
-		return new(BndUpd)
-	case TypeBndReply:
-		return new(BndReply)
-	case TypePoolReq:
-		return new(PoolReq)
-	case TypePoolResp:
-		return new(PoolResp)
-	case TypeUpdReq:
-		return new(UpdReq)
-	case TypeUpdReqAll:
-		return new(UpdReqAll)
-	case TypeUpdDone:
-		return new(UpdDone)
-	case TypeConnect:
-		return new(Connect)
-	case TypeConnectReply:
-		return new(ConnectReply)
-	case TypeDisconnect:
-		return new(Disconnect)
-	case TypeState:
-		return new(State)
-	case TypeContact:
-		return new(Contact)
-	case TypeStartTLS:
-		return new(StartTLS)
-	case TypeReply:
-		return new(Reply)
+// A layout is how one type of message is read and written.
+type layout struct {
+	fields fields
+	make   func() Message
+	parse  func(m Message, options []byte) *Error
+	append func(e *encoder, m Message)
+}
+
+// layouts holds those of all types, at their numbers.
+var layouts = [...]layout{
+	TypeBndUpd:       layoutOf(bndUpdTable),
+	TypeBndReply:     layoutOf(bndReplyTable),
+	TypePoolReq:      layoutOf(table[PoolReq]{}),
+	TypePoolResp:     layoutOf(table[PoolResp]{}),
+	TypeUpdReq:       layoutOf(table[UpdReq]{}),
+	TypeUpdReqAll:    layoutOf(table[UpdReqAll]{}),
+	TypeUpdDone:      layoutOf(table[UpdDone]{}),
+	TypeConnect:      layoutOf(connectTable),
+	TypeConnectReply: layoutOf(connectReplyTable),
+	TypeDisconnect:   layoutOf(disconnectTable),
+	TypeState:        layoutOf(stateTable),
+	TypeContact:      layoutOf(table[Contact]{}),
+	TypeStartTLS:     layoutOf(table[StartTLS]{}),
+	TypeReply:        layoutOf(replyTable),
+}
+
+// layoutOf makes the layout of C, whose pointers are messages, from its table.
+func layoutOf[C any, M interface {
+	*C
+	Message
+}](t table[C]) layout {
+	return layout{
+		fields: t,
+		make:   func() Message { return M(new(C)) },
+		parse:  func(m Message, options []byte) *Error { return t.parse(m.(M), m.extra(), options) },
+		append: func(e *encoder, m Message) { t.append(e, m.(M), m.extra()) },
 	}
-	return nil
 }
 
 var bndUpdTable = table[BndUpd]{
@@ -63,6 +66,9 @@ func clientData[C any](at func(m *C) **ClientData) field[C] {
 			clientDataTable.append(e, c, &c.Extra)
 			e.end(start)
 		},
+		show: func(_ OptionCode, data []byte) (view, *Error) {
+			return view{inside: clientDataTable, options: data}, nil
+		},
 	}
 }
 
@@ -74,9 +80,10 @@ func barePrefix[C any](at func(m *C) **LeaseOption) field[C] {
 		parse: func(m *C, code OptionCode, data []byte) *Error {
 			l := new(LeaseOption)
 			*at(m) = l
-			return l.parse(code, data)
+			return parseLease(l, code, data)
 		},
 		append: func(e *encoder, m *C, _ int) { (*at(m)).append(e, OptionIAPrefix) },
+		show:   showLease,
 	}
 }
 
@@ -84,9 +91,9 @@ var connectTable = table[Connect]{
 	single(OptionProtocolVersion, versionKind, func(m *Connect) *Opt[ProtocolVersion] { return &m.Version }),
 	single(OptionMCLT, secondsKind, func(m *Connect) *Opt[uint32] { return &m.MCLT }),
 	single(OptionKeepaliveTime, secondsKind, func(m *Connect) *Opt[uint32] { return &m.KeepaliveTime }),
-	single(OptionMaxUnackedBndUpd, number[uint32](), func(m *Connect) *Opt[uint32] { return &m.MaxUnackedBndUpd }),
+	single(OptionMaxUnackedBndUpd, countKind, func(m *Connect) *Opt[uint32] { return &m.MaxUnackedBndUpd }),
 	single(OptionRelationshipName, textKind, func(m *Connect) *Opt[string] { return &m.RelationshipName }),
-	single(OptionConnectFlags, number[ConnectFlags](), func(m *Connect) *Opt[ConnectFlags] { return &m.Flags }),
+	single(OptionConnectFlags, number(text[ConnectFlags]), func(m *Connect) *Opt[ConnectFlags] { return &m.Flags }),
 }
 
 var connectReplyTable = table[ConnectReply]{
@@ -94,8 +101,8 @@ var connectReplyTable = table[ConnectReply]{
 	single(OptionProtocolVersion, versionKind, func(m *ConnectReply) *Opt[ProtocolVersion] { return &m.Version }),
 	single(OptionMCLT, secondsKind, func(m *ConnectReply) *Opt[uint32] { return &m.MCLT }),
 	single(OptionKeepaliveTime, secondsKind, func(m *ConnectReply) *Opt[uint32] { return &m.KeepaliveTime }),
-	single(OptionMaxUnackedBndUpd, number[uint32](), func(m *ConnectReply) *Opt[uint32] { return &m.MaxUnackedBndUpd }),
-	single(OptionConnectFlags, number[ConnectFlags](), func(m *ConnectReply) *Opt[ConnectFlags] { return &m.Flags }),
+	single(OptionMaxUnackedBndUpd, countKind, func(m *ConnectReply) *Opt[uint32] { return &m.MaxUnackedBndUpd }),
+	single(OptionConnectFlags, number(text[ConnectFlags]), func(m *ConnectReply) *Opt[ConnectFlags] { return &m.Flags }),
 }
 
 var disconnectTable = table[Disconnect]{
@@ -103,8 +110,8 @@ var disconnectTable = table[Disconnect]{
 }
 
 var stateTable = table[State]{
-	single(OptionServerState, number[ServerState](), func(m *State) *Opt[ServerState] { return &m.ServerState }),
-	single(OptionServerFlags, number[ServerFlags](), func(m *State) *Opt[ServerFlags] { return &m.Flags }),
+	single(OptionServerState, number(text[ServerState]), func(m *State) *Opt[ServerState] { return &m.ServerState }),
+	single(OptionServerFlags, number(text[ServerFlags]), func(m *State) *Opt[ServerFlags] { return &m.Flags }),
 	single(OptionStartTimeOfState, timeKind, func(m *State) *Opt[Time] { return &m.StartTime }),
 	single(OptionPartnerDownTime, timeKind, func(m *State) *Opt[Time] { return &m.PartnerDownTime }),
 }
@@ -154,46 +161,3 @@ func (*StartTLS) Type() Type { return TypeStartTLS }
 
 // Type returns TypeReply.
 func (*Reply) Type() Type { return TypeReply }
-
-func (m *BndUpd) parse(options []byte) *Error   { return bndUpdTable.parse(m, &m.Extra, options) }
-func (m *BndUpd) append(e *encoder)             { bndUpdTable.append(e, m, &m.Extra) }
-func (m *BndReply) parse(options []byte) *Error { return bndReplyTable.parse(m, &m.Extra, options) }
-func (m *BndReply) append(e *encoder)           { bndReplyTable.append(e, m, &m.Extra) }
-func (m *PoolReq) parse(options []byte) *Error {
-	return table[PoolReq](nil).parse(m, &m.Extra, options)
-}
-func (m *PoolReq) append(e *encoder) { table[PoolReq](nil).append(e, m, &m.Extra) }
-func (m *PoolResp) parse(options []byte) *Error {
-	return table[PoolResp](nil).parse(m, &m.Extra, options)
-}
-func (m *PoolResp) append(e *encoder)         { table[PoolResp](nil).append(e, m, &m.Extra) }
-func (m *UpdReq) parse(options []byte) *Error { return table[UpdReq](nil).parse(m, &m.Extra, options) }
-func (m *UpdReq) append(e *encoder)           { table[UpdReq](nil).append(e, m, &m.Extra) }
-func (m *UpdReqAll) parse(options []byte) *Error {
-	return table[UpdReqAll](nil).parse(m, &m.Extra, options)
-}
-func (m *UpdReqAll) append(e *encoder) { table[UpdReqAll](nil).append(e, m, &m.Extra) }
-func (m *UpdDone) parse(options []byte) *Error {
-	return table[UpdDone](nil).parse(m, &m.Extra, options)
-}
-func (m *UpdDone) append(e *encoder)           { table[UpdDone](nil).append(e, m, &m.Extra) }
-func (m *Connect) parse(options []byte) *Error { return connectTable.parse(m, &m.Extra, options) }
-func (m *Connect) append(e *encoder)           { connectTable.append(e, m, &m.Extra) }
-func (m *ConnectReply) parse(options []byte) *Error {
-	return connectReplyTable.parse(m, &m.Extra, options)
-}
-func (m *ConnectReply) append(e *encoder)         { connectReplyTable.append(e, m, &m.Extra) }
-func (m *Disconnect) parse(options []byte) *Error { return disconnectTable.parse(m, &m.Extra, options) }
-func (m *Disconnect) append(e *encoder)           { disconnectTable.append(e, m, &m.Extra) }
-func (m *State) parse(options []byte) *Error      { return stateTable.parse(m, &m.Extra, options) }
-func (m *State) append(e *encoder)                { stateTable.append(e, m, &m.Extra) }
-func (m *Contact) parse(options []byte) *Error {
-	return table[Contact](nil).parse(m, &m.Extra, options)
-}
-func (m *Contact) append(e *encoder) { table[Contact](nil).append(e, m, &m.Extra) }
-func (m *StartTLS) parse(options []byte) *Error {
-	return table[StartTLS](nil).parse(m, &m.Extra, options)
-}
-func (m *StartTLS) append(e *encoder)        { table[StartTLS](nil).append(e, m, &m.Extra) }
-func (m *Reply) parse(options []byte) *Error { return replyTable.parse(m, &m.Extra, options) }
-func (m *Reply) append(e *encoder)           { replyTable.append(e, m, &m.Extra) }

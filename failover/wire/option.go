@@ -120,3 +120,5 @@ type Extra struct {
 	// when it is that of the table.
 	order []uint8
 }
+
+func (x *Extra) extra() *Extra { return x }

@@ -7,7 +7,10 @@ import (
 	"slices"
 )
 
-const optionHeaderLen = 4 // code and length, two octets each
+const (
+	optionHeaderLen = 4 // code and length, two octets each
+	errSecond       = "comes a second time, one is allowed"
+)
 
 // A field is one kind of option that a container C (a message, or an option with
 // options in it) may hold.
@@ -17,6 +20,7 @@ type field[C any] struct {
 	count  func(c *C) int
 	parse  func(c *C, code OptionCode, data []byte) *Error
 	append func(e *encoder, c *C, i int) // the i-th of them, header included
+	show   func(code OptionCode, data []byte) (view, *Error)
 }
 
 // A table lists the fields of a container in the order in which Append writes
@@ -42,7 +46,7 @@ func (t table[C]) parse(c *C, x *Extra, options []byte) *Error {
 		case i == len(t):
 			x.Unknown = append(x.Unknown, RawOption{code, string(data)})
 		case !t[i].many && t[i].count(c) > 0:
-			return bad("comes a second time, one is allowed").in(code)
+			return bad(errSecond).in(code)
 		default:
 			if err := t[i].parse(c, code, data); err != nil {
 				return err.in(code)
@@ -185,6 +189,14 @@ func single[C, T any](code OptionCode, k kind[T], at func(c *C) *Opt[T]) field[C
 			start := e.begin(code)
 			k.append(e, at(c).value)
 			e.end(start)
+		},
+		show: func(_ OptionCode, data []byte) (show view, err *Error) {
+			v, err := k.parse(data)
+			if k.number != nil {
+				show.number = Some(k.number(v))
+			}
+			show.text = k.text(v)
+			return show, err
 		},
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tandem6/tandem6/failover/lease"
 )
 
 // ProtocolVersion is the version with which a server sends (RFC 8156 section
@@ -38,11 +41,11 @@ func (v VSS) String() string {
 	case VSSName:
 		return fmt.Sprintf("name %q", v.Data)
 	case VSSID:
-		return fmt.Sprintf("id %x", v.Data)
+		return "id " + hexadecimal(v.Data)
 	case VSSGlobal:
 		return "global"
 	}
-	return fmt.Sprintf("type %d %x", v.Type, v.Data)
+	return fmt.Sprintf("type %d %s", v.Type, hexadecimal(v.Data))
 }
 
 // RelayData is how a client was reached last (RFC 5007 section 4.1.2.4).
@@ -51,7 +54,9 @@ type RelayData struct {
 	Message string     // octets: its last complete RELAY-FORW, without the client's own message
 }
 
-func (r RelayData) String() string { return fmt.Sprintf("%v %x", r.Peer, r.Message) }
+func (r RelayData) String() string {
+	return fmt.Sprintf("peer %v, message %s", r.Peer, hexadecimal(r.Message))
+}
 
 // ReconfigureKeyLen is the length of a reconfigure key in octets (RFC 3315
 // section 21.5.1). RFC 8156 section 5.5.13 does not say it again; other lengths
@@ -87,14 +92,16 @@ func (f FQDN) String() string {
 	return fmt.Sprintf("%v %s", f.Name, flagNames(uint(f.Flags), "S", "O", "N"))
 }
 
-// A kind is how the content of an option is encoded.
+// A kind is how the content of an option is encoded, and what people call it.
 type kind[T any] struct {
 	parse  func(data []byte) (T, *Error)
 	append func(e *encoder, v T)
+	text   func(v T) string
+	number func(v T) uint32 // nil: it is more than a number
 }
 
 // number is a kind of option whose content is one integer.
-func number[T ~uint8 | ~uint16 | ~uint32]() kind[T] {
+func number[T ~uint8 | ~uint16 | ~uint32](text func(v T) string) kind[T] {
 	size := binary.Size(T(0))
 	return kind[T]{
 		func(data []byte) (v T, _ *Error) {
@@ -111,8 +118,27 @@ func number[T ~uint8 | ~uint16 | ~uint32]() kind[T] {
 				e.u8(uint8(uint32(v) >> shift))
 			}
 		},
+		text,
+		func(v T) uint32 { return uint32(v) },
 	}
 }
+
+// text is the String of a value, or a number in decimal.
+func text[T any](v T) string { return fmt.Sprint(v) }
+
+// seconds is a duration of DHCPv6 in words.
+func seconds(s uint32) string {
+	if s == lease.Infinity {
+		return "infinite"
+	}
+	return fmt.Sprintf("%d s", s)
+}
+
+var (
+	timeKind    = number(text[Time])
+	secondsKind = number(seconds)
+	countKind   = number(text[uint32])
+)
 
 func badLen(data []byte, need int) *Error {
 	return bad("has %s, it needs %d", octets(len(data)), need)
@@ -130,12 +156,14 @@ var versionKind = kind[ProtocolVersion]{
 		return ProtocolVersion{binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:])}, nil
 	},
 	func(e *encoder, v ProtocolVersion) { e.u16(v.Major); e.u16(v.Minor) },
+	text[ProtocolVersion], nil,
 }
 
 // textKind is UTF-8 without a NUL at its end (RFC 8156 section 5.5.14).
 var textKind = kind[string]{
 	func(data []byte) (string, *Error) { return string(data), checkText(string(data)) },
 	func(e *encoder, v string) { e.text(v) },
+	strconv.Quote, nil,
 }
 
 func checkText(text string) *Error {
@@ -164,6 +192,7 @@ var statusKind = kind[Status]{
 		return s, checkText(s.Text)
 	},
 	func(e *encoder, s Status) { e.u16(uint16(s.Code)); e.text(s.Text) },
+	text[Status], nil,
 }
 
 var vssKind = kind[VSS]{
@@ -181,6 +210,7 @@ var vssKind = kind[VSS]{
 		e.u8(v.Type)
 		e.b = append(e.b, v.Data...)
 	},
+	text[VSS], nil,
 }
 
 func (v VSS) check() *Error {
@@ -201,6 +231,7 @@ var relayKind = kind[RelayData]{
 		return RelayData{netip.AddrFrom16([16]byte(data)), string(data[16:])}, nil
 	},
 	func(e *encoder, r RelayData) { e.addr(r.Peer); e.b = append(e.b, r.Message...) },
+	text[RelayData], nil,
 }
 
 func (e *encoder) addr(a netip.Addr) {
@@ -219,6 +250,7 @@ var reconfigureKind = kind[ReconfigureData]{
 		return ReconfigureData{Time(binary.BigEndian.Uint32(data)), string(data[4:])}, nil
 	},
 	func(e *encoder, r ReconfigureData) { e.u32(uint32(r.Made)); e.b = append(e.b, r.Key...) },
+	text[ReconfigureData], nil,
 }
 
 var fqdnKind = kind[FQDN]{
@@ -230,6 +262,7 @@ var fqdnKind = kind[FQDN]{
 		return f, f.Name.check()
 	},
 	func(e *encoder, f FQDN) { e.u8(f.Flags); e.name(f.Name) },
+	text[FQDN], nil,
 }
 
 // nameKind is a name that is really there.
@@ -246,6 +279,7 @@ var nameKind = kind[Name]{
 		}
 		e.name(n)
 	},
+	text[Name], nil,
 }
 
 func (e *encoder) name(n Name) {
