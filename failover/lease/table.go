@@ -16,6 +16,7 @@ type Table struct {
 	byPrefix *btree.BTreeG[*Binding]
 	byIA     *btree.BTreeG[*Binding]
 	byEnd    *btree.BTreeG[*Binding] // only those with Expires set
+	backup   *btree.BTreeG[*Binding] // only prefixes that are FREE-BACKUP
 	status   [Reset + 1]int
 	lengths  [129]int // bindings of each prefix length that are not available
 	watch    func(old, now *Binding)
@@ -28,6 +29,7 @@ func NewTable() *Table {
 		byPrefix: newTree(lessPrefix),
 		byIA:     newTree(lessIA),
 		byEnd:    newTree(lessEnd),
+		backup:   newTree(lessPrefix),
 	}
 }
 
@@ -126,6 +128,7 @@ func (t *Table) forget(old *Binding) {
 
 func (t *Table) count(b *Binding, n int) {
 	t.status[b.Status] += n
+	t.countBackup(b, n)
 	if !b.Status.Available() {
 		t.lengths[b.Prefix.Bits()] += n
 	}
