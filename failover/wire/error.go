@@ -38,7 +38,7 @@ type Error struct {
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	if e.Type != 0 {
+	if e.Type != 0 || e.Kind == UnknownType {
 		fmt.Fprintf(&b, "%v %v: ", e.Type, e.TransactionID)
 	}
 	for i, code := range slices.Backward(e.Path) {
