@@ -2,6 +2,7 @@ package lease
 
 import (
 	"cmp"
+	"encoding/binary"
 	"iter"
 	"net/netip"
 
@@ -13,6 +14,7 @@ import (
 // order, so that equal histories give equal outputs. It is not safe for use by
 // several goroutines; a Snapshot is.
 type Table struct {
+	exact    map[prefixKey]*Binding
 	byPrefix *btree.BTreeG[*Binding]
 	byIA     *btree.BTreeG[*Binding]
 	byEnd    *btree.BTreeG[*Binding] // only those with Expires set
@@ -20,12 +22,25 @@ type Table struct {
 	status   [Reset + 1]int
 	lengths  [129]int // bindings of each prefix length that are not available
 	watch    func(old, now *Binding)
-	key      Binding // scratch for look-ups, which would allocate one each otherwise
+	pivot    *Binding // scratch for look-ups, which would allocate one each otherwise; nil: in use
+}
+
+// prefixKey is a prefix as a key of a map, which finds the binding of one prefix,
+// or that there is none, several times faster than a tree does.
+type prefixKey struct {
+	high, low uint64
+	bits      uint8
+}
+
+func keyOf(p netip.Prefix) prefixKey {
+	a := p.Addr().As16()
+	return prefixKey{binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:]), uint8(p.Bits())}
 }
 
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
+		exact:    map[prefixKey]*Binding{},
 		byPrefix: newTree(lessPrefix),
 		byIA:     newTree(lessIA),
 		byEnd:    newTree(lessEnd),
@@ -47,8 +62,8 @@ func lessIA(a, b *Binding) bool {
 }
 
 func lessEnd(a, b *Binding) bool {
-	if a.Expires != b.Expires {
-		return a.Expires < b.Expires
+	if x, y := a.End(), b.End(); x != y {
+		return x < y
 	}
 	return lessPrefix(a, b)
 }
@@ -75,11 +90,7 @@ func compareIA(a, b *IA) int {
 }
 
 // Get returns the binding of exactly p, or nil.
-func (t *Table) Get(p netip.Prefix) *Binding {
-	t.key.Prefix = p
-	b, _ := t.byPrefix.Get(&t.key)
-	return b
-}
+func (t *Table) Get(p netip.Prefix) *Binding { return t.exact[keyOf(p)] }
 
 // Put stores b in place of what the table held for its prefix. The caller must
 // not change b afterwards.
@@ -87,6 +98,7 @@ func (t *Table) Put(b *Binding) {
 	if err := b.Check(); err != nil {
 		panic("lease: " + err.Error())
 	}
+	t.exact[keyOf(b.Prefix)] = b
 	old, ok := t.byPrefix.Set(b)
 	if ok {
 		t.forget(old)
@@ -111,11 +123,14 @@ func (t *Table) changed(old, now *Binding) {
 
 // Delete removes the binding of p, if there is one.
 func (t *Table) Delete(p netip.Prefix) {
-	t.key.Prefix = p
-	if old, ok := t.byPrefix.Delete(&t.key); ok {
-		t.forget(old)
-		t.changed(old, nil)
+	old := t.Get(p)
+	if old == nil {
+		return
 	}
+	delete(t.exact, keyOf(p))
+	t.byPrefix.Delete(old)
+	t.forget(old)
+	t.changed(old, nil)
 }
 
 func (t *Table) forget(old *Binding) {
@@ -143,7 +158,7 @@ func (t *Table) Count(s Status) int { return t.status[s] }
 // OfIA walks the bindings of one identity association, whatever their status.
 func (t *Table) OfIA(ia IA) iter.Seq[*Binding] {
 	return func(yield func(*Binding) bool) {
-		t.byIA.Ascend(&Binding{IA: ia}, func(b *Binding) bool {
+		t.ascend(t.byIA, Binding{IA: ia}, func(b *Binding) bool {
 			return b.IA == ia && yield(b)
 		})
 	}
@@ -152,10 +167,21 @@ func (t *Table) OfIA(ia IA) iter.Seq[*Binding] {
 // OfClient walks the bindings of one client on every link, by link, IA and prefix.
 func (t *Table) OfClient(client DUID) iter.Seq[*Binding] {
 	return func(yield func(*Binding) bool) {
-		t.byIA.Ascend(&Binding{IA: IA{Client: client}}, func(b *Binding) bool {
+		t.ascend(t.byIA, Binding{IA: IA{Client: client}}, func(b *Binding) bool {
 			return b.Client == client && yield(b)
 		})
 	}
+}
+
+// ascend walks a tree from a place on. A walk inside a walk is allowed.
+func (t *Table) ascend(tree *btree.BTreeG[*Binding], from Binding, yield func(*Binding) bool) {
+	pivot := t.pivot
+	if t.pivot = nil; pivot == nil {
+		pivot = new(Binding)
+	}
+	*pivot = from
+	tree.Ascend(pivot, yield)
+	t.pivot = pivot
 }
 
 // From walks all bindings in the order of their prefixes, from p on; the zero
@@ -175,8 +201,11 @@ func (t *Table) Overlaps(p netip.Prefix) *Binding {
 			return b
 		}
 	}
+	if p.IsSingleIP() {
+		return nil // nothing lies inside
+	}
 	var found *Binding
-	t.byPrefix.Ascend(&Binding{Prefix: p}, func(b *Binding) bool {
+	t.ascend(t.byPrefix, Binding{Prefix: p}, func(b *Binding) bool {
 		if b.Prefix != p && !b.Status.Available() && b.Prefix.Overlaps(p) {
 			found = b
 		}

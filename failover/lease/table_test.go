@@ -114,6 +114,34 @@ func same(t *rapid.T, table *Table, oracle []*Binding) {
 	}
 }
 
+// A walk may look into the table again, and a walk that was left early does not
+// disturb the next.
+func TestWalkInsideWalk(t *testing.T) {
+	table := NewTable()
+	for _, client := range []DUID{"one", "two"} {
+		for _, prefix := range []string{"2001:db8::1/128", "2001:db8:1::/64", "2001:db8:2::/64"} {
+			p := netip.MustParsePrefix(prefix)
+			a := p.Addr().As16()
+			a[7] = client[0]
+			table.Put(binding(netip.PrefixFrom(netip.AddrFrom16(a), p.Bits()).String(), client, 1))
+		}
+	}
+	var walked []DUID
+	for b := range table.OfClient("one") {
+		walked = append(walked, b.Client)
+		for other := range table.OfClient("two") {
+			walked = append(walked, other.Client)
+			if table.Overlaps(other.Prefix) != nil || table.Get(b.Prefix) != b {
+				t.Fatalf("%v is not found alone", b.Prefix)
+			}
+			break
+		}
+	}
+	if want := []DUID{"one", "two", "one", "two", "one", "two"}; !slices.Equal(walked, want) {
+		t.Fatalf("walked %q, want %q", walked, want)
+	}
+}
+
 func count(bs []*Binding, f func(*Binding) bool) (n int) {
 	for _, b := range bs {
 		if f(b) {
