@@ -27,6 +27,14 @@ func Stamp(frame []byte, now Time) {
 	}
 }
 
+// SentTime is the sent-time of a message, if it has one.
+func SentTime(m Message) (t Time, ok bool) {
+	if h := m.header(); h != nil {
+		return h.SentTime, true
+	}
+	return 0, false
+}
+
 // A Deframer cuts a stream of octets into messages. It holds at most one of them,
 // and no more of it than has come. The zero Deframer is ready.
 type Deframer struct {
