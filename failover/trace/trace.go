@@ -54,20 +54,42 @@ const (
 	LinkUp          ID = 305 // Link
 	LinkDown        ID = 306 // Link
 	LeasesOutOfPool ID = 307 // N: how many
+	ClockSet        ID = 308 // N: by how many seconds
+
+	FailoverState          ID = 400 // Text: new state, old state, row of the table
+	FailoverConnected      ID = 401 // Text: the partner's state
+	FailoverLost           ID = 402 // Text: why
+	FailoverNoSession      ID = 403 // Text: why a connection came to nothing
+	FailoverRejected       ID = 404 // Text: what the partner says
+	FailoverRefusedConnect ID = 405 // Text: why, N: skew in seconds
+	FailoverInterrupted    ID = 406 // from NORMAL
+	FailoverUnresolved     ID = 407
+	FailoverStorageLost    ID = 408
+	FailoverRequested      ID = 409
+	FailoverUpToDate       ID = 410
+	FailoverAsked          ID = 411
+	FailoverAnswered       ID = 412 // N: updates
+	FailoverUpdateRefused  ID = 413 // Lease, Text: by this server
+	FailoverUpdateRejected ID = 414 // Lease, Link, Client, Text: by the partner
+	FailoverClientReplaced ID = 415 // Lease, Link, Client: who had it
+	FailoverPrefixesGiven  ID = 416 // N, Text: pool
+	FailoverPrefixesTaken  ID = 417 // N, Text: pool
+	FailoverProtocol       ID = 418 // Text: what the partner did
 )
 
 // Event is one thing that happened. Fields that a kind does not use are zero.
 type Event struct {
-	ID     ID
-	Reason Reason
-	Msg    uint8 // DHCPv6 message type
-	Link   string
-	Client lease.DUID
-	IAID   lease.IAID
-	Lease  netip.Prefix
-	Peer   netip.Addr
-	N      int64
-	Text   string
+	ID           ID
+	Relationship string // of 400 to 499: its name
+	Reason       Reason
+	Msg          uint8 // DHCPv6 message type
+	Link         string
+	Client       lease.DUID
+	IAID         lease.IAID
+	Lease        netip.Prefix
+	Peer         netip.Addr
+	N            int64
+	Text         string
 }
 
 type kind struct {
@@ -98,7 +120,28 @@ var kinds = map[ID]kind{
 	ClockTrusted:    {"clock_trusted", Info, "The clock is right again ({text})"},
 	LinkUp:          {"link_up", Info, "Serving {link}"},
 	LinkDown:        {"link_down", Warning, "Link {link} is down, its clients cannot be served"},
+	ClockSet:        {"clock_set", Warning, "The clock was set by {n} s; every lease keeps the time that is left to it"},
 	LeasesOutOfPool: {"leases_out_of_pool", Warning, "{n} leases are in no configured pool; they are kept until they end, then not given again"},
+
+	FailoverState:          {"failover_state", Info, "Failover {relationship}: {text}"},
+	FailoverConnected:      {"failover_connected", Info, "Failover {relationship}: connected, the partner is in {text}"},
+	FailoverLost:           {"failover_lost", Warning, "Failover {relationship}: the connection is lost, {text}"},
+	FailoverNoSession:      {"failover_no_session", Info, "Failover {relationship}: no connection came about, {text}"},
+	FailoverRejected:       {"failover_rejected", Warning, "Failover {relationship}: the partner will not connect, it says {text}"},
+	FailoverRefusedConnect: {"failover_refused_connect", Warning, "Failover {relationship}: refused the partner's connection, {text}"},
+	FailoverInterrupted:    {"failover_interrupted", Warning, "Failover {relationship}: the partner cannot be reached; this server serves everybody, with leases of at most MCLT beyond what the partner knows. Find out whether the partner or the network is down; say partner-down only if the partner is off"},
+	FailoverUnresolved:     {"failover_unresolved", Warning, "Failover {relationship}: the partner was lost while conflicts were being resolved; this server serves everybody until it is back"},
+	FailoverStorageLost:    {"failover_storage_lost", Warning, "Failover {relationship}: the partner remembers this server, but nothing of it is stored here; asking for all bindings, and waiting for one MCLT until every promise of the past has run out"},
+	FailoverRequested:      {"failover_requested", Info, "Failover {relationship}: asked the partner for its updates"},
+	FailoverUpToDate:       {"failover_up_to_date", Info, "Failover {relationship}: the partner has sent all its updates"},
+	FailoverAsked:          {"failover_asked", Info, "Failover {relationship}: the partner asks for updates"},
+	FailoverAnswered:       {"failover_answered", Info, "Failover {relationship}: sent the partner {n} updates that it had asked for"},
+	FailoverUpdateRefused:  {"failover_update_refused", Info, "Failover {relationship}: refused the partner's update about {lease}: {text}"},
+	FailoverUpdateRejected: {"failover_update_rejected", Warning, "Failover {relationship}: the partner will not take the update about {lease} of {client} on {link}: {text}"},
+	FailoverClientReplaced: {"failover_client_replaced", Warning, "Failover {relationship}: {lease} goes to a client of the partner, {client} on {link} loses it at its next message"},
+	FailoverPrefixesGiven:  {"failover_prefixes_given", Info, "Failover {relationship}: handed {n} prefixes of {text} to the secondary"},
+	FailoverPrefixesTaken:  {"failover_prefixes_taken", Info, "Failover {relationship}: asked the secondary for {n} prefixes of {text}"},
+	FailoverProtocol:       {"failover_protocol", Warning, "Failover {relationship}: the partner sent {text}; it was ignored"},
 }
 
 // IDs lists every kind in no particular order, for tests and documentation.
@@ -137,6 +180,7 @@ func (e Event) String() string {
 		"{msg}", messageName(e.Msg),
 		"{reason}", e.Reason.String(),
 		"{n}", strconv.FormatInt(e.N, 10),
+		"{relationship}", e.Relationship,
 		"{text}", e.Text,
 	).Replace(k.sentence)
 }

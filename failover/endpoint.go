@@ -1,0 +1,327 @@
+package failover
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/tandem6/tandem6/failover/lease"
+	"github.com/tandem6/tandem6/failover/trace"
+	"github.com/tandem6/tandem6/failover/wire"
+)
+
+// ConnID names one connection with a partner. The shell gives them out and
+// never uses one twice, so that nothing of an old connection is mistaken for
+// news of the present one.
+type ConnID uint64
+
+// Output is what the world has to do. Methods append to it.
+type Output struct {
+	Now     []Send   // promise nothing
+	After   []Send   // rest on everything stored so far, Changes and Record included
+	Changes []Change // of leases, in order; the table has them already
+	Record  []byte   // the endpoint's own record, if it has changed; replaces the last
+	Dial    bool     // open a connection to the partner: Connected or DialFailed answers
+	Trace   []trace.Event
+}
+
+// Send is a message for a connection, or its end.
+type Send struct {
+	Conn    ConnID
+	Message wire.Message // nil: none
+	Close   bool         // after it
+}
+
+// Change is a lease as it is from now on; nil: forgotten.
+type Change struct {
+	Prefix  netip.Prefix
+	Binding *lease.Binding
+}
+
+// Endpoint is this server's side of one relationship. One goroutine owns it.
+type Endpoint struct {
+	cfg   Config
+	links map[string]*Link
+	pools []*pool
+	table *lease.Table
+	flaws Flaw
+
+	state   State
+	record  record
+	session *session // nil: no connection
+
+	lastChange uint64                          // the number given out last
+	changes    btree.Map[uint64, netip.Prefix] // what the partner has not confirmed, in the order of the changes
+	maybeSent  uint64                          // changes up to this number may have been sent
+	failed     lease.Time                      // TIME-OF-FAILURE of RFC 8156 section 8.3.2; zero: not known
+	operated   lease.Time                      // when this server last promised something to a client
+	activate   netip.Prefix                    // where the walk over the leases of a new relationship goes on
+	activating bool
+
+	started     time.Duration // on Clock.Mono, as all that follow
+	untilState  time.Duration // when the timer of the state ends; never: it has none
+	untilWall   lease.Time    // FlawWallClockTimer
+	availableAt time.Duration // in PARTNER-DOWN: from when on the partner's prefixes may be used
+	grantsFrom  time.Duration // storage was lost: no new lease before
+	dialAt      time.Duration
+	dialing     bool
+	dialWait    time.Duration
+	scanAt      time.Duration
+	poolReqAt   time.Duration // earliest next POOLREQ
+	poolReqDue  bool
+	sweepAt     time.Duration
+	sweepFrom   netip.Prefix
+	stopped     bool // by the operator: no more connections
+	more        bool // there is more to do than one step may
+	touched     bool // a lease has changed since the last call
+
+	now lease.Clock // of the call in hand
+	out *Output     // likewise
+}
+
+// never is a time that does not come.
+const never = time.Duration(1<<63 - 1)
+
+const second = time.Second
+
+// New makes an endpoint that has not started. The configuration is valid. The
+// endpoint has to be told of every change of the table by Changed, those of its
+// own making included.
+func New(cfg Config, t *lease.Table) *Endpoint {
+	e := &Endpoint{table: t, untilState: never, dialAt: never, scanAt: never, sweepAt: never, poolReqAt: 0}
+	e.configure(cfg)
+	return e
+}
+
+func (e *Endpoint) configure(cfg Config) {
+	e.cfg = cfg.withDefaults()
+	e.links = map[string]*Link{}
+	for i := range e.cfg.Links {
+		e.links[e.cfg.Links[i].Name] = &e.cfg.Links[i]
+	}
+	e.pools = newPools(e.cfg.Links)
+}
+
+// Load takes over the record that an Output held last.
+func (e *Endpoint) Load(data []byte) error {
+	r, err := parseRecord(data)
+	if err != nil {
+		return err
+	}
+	e.record = r
+	return nil
+}
+
+// Changed tells the endpoint of a change of the lease table, with what was
+// there and what is, nil for nothing.
+func (e *Endpoint) Changed(old, now *lease.Binding) {
+	if old != nil && old.Change != 0 {
+		e.changes.Delete(old.Change)
+	}
+	if now != nil && e.Covers(now) {
+		if now.Change != 0 {
+			e.changes.Set(now.Change, now.Prefix)
+			e.lastChange = max(e.lastChange, now.Change)
+		}
+		e.operated = max(e.operated, now.LastTransaction)
+	}
+	e.countPools(old, now)
+	e.touched = true
+}
+
+// Covers reports whether a lease belongs to the relationship.
+func (e *Endpoint) Covers(b *lease.Binding) bool { return e.links[b.Link] != nil }
+
+// Name is the relationship's name.
+func (e *Endpoint) Name() string { return e.cfg.Name }
+
+// Role is this server's role in it.
+func (e *Endpoint) Role() lease.Role { return e.cfg.Role }
+
+// Start begins work after everything is loaded (RFC 8156 section 8.3.2).
+func (e *Endpoint) Start(now lease.Clock, out *Output) {
+	e.begin(now, out)
+	e.started = now.Mono
+	e.maybeSent = e.lastChange
+	if e.record.State == 0 { // T-02, Q-06
+		e.record = record{State: Recover, Since: now.Wall, MCLT_s: e.cfg.MCLT_s}
+		e.activating = true
+	} else { // T-01, T-03
+		stopped := e.lastOperation()
+		if e.record.Loss == lossNone {
+			e.failed = stopped
+		}
+		switch e.record.State {
+		case Normal:
+			e.record.Previous, e.record.State, e.record.Since = e.record.State, CommunicationsInterrupted, stopped
+		case PotentialConflict:
+			e.record.Previous, e.record.State, e.record.Since = e.record.State, ResolutionInterrupted, stopped
+		}
+		if e.flawed(FlawStartTimeOverwritten) {
+			e.record.Since = now.Wall
+		}
+	}
+	e.state = Startup
+	if e.record.Loss != lossNone {
+		e.grantsFrom = now.Mono + e.waitMCLT()
+	}
+	e.store()
+	e.untilState = now.Mono + time.Duration(e.cfg.Startup_s)*second
+	e.dialAt = now.Mono
+	e.scanAt = now.Mono + scanEvery
+	e.tell(trace.Event{ID: trace.FailoverState, Text: "STARTUP, was " + e.record.State.String()})
+	e.end()
+}
+
+// Wake says that the time of WakeAt has come.
+func (e *Endpoint) Wake(now lease.Clock, out *Output) {
+	e.begin(now, out)
+	e.end()
+}
+
+// Reconfigure puts a new configuration of the same relationship in force. What
+// the partner has to know of it, it learns by a new connection.
+func (e *Endpoint) Reconfigure(now lease.Clock, cfg Config, out *Output) {
+	e.begin(now, out)
+	before := e.cfg
+	e.configure(cfg)
+	for b := range e.table.From(netip.Prefix{}) {
+		e.countPools(nil, b)
+	}
+	a := &e.cfg
+	if s := e.session; s != nil && (a.MCLT_s != before.MCLT_s || a.Keepalive_s != before.Keepalive_s || a.MaxUnacked != before.MaxUnacked) {
+		e.disconnect(wire.UnspecFail, "the configuration has changed, connect again")
+		e.dialAt = now.Mono
+	}
+	e.end()
+}
+
+// Shift corrects what was noted since a time by a clock that was behind by so
+// many seconds, as the leases are corrected. The partner has heard of the wrong
+// time, so the connection begins anew.
+func (e *Endpoint) Shift(now lease.Clock, by, since lease.Time, out *Output) {
+	e.begin(now, out)
+	if e.session != nil {
+		e.hangUp("the clock was set")
+	}
+	for _, t := range []*lease.Time{&e.record.Since, &e.record.Stamp, &e.record.FormerUntil, &e.operated} {
+		if *t >= since && *t != 0 {
+			*t += by
+		}
+	}
+	e.store()
+	e.end()
+}
+
+func (e *Endpoint) begin(now lease.Clock, out *Output) { e.now, e.out = now, out }
+
+// end does what has become due, and lets go of the call's arguments.
+func (e *Endpoint) end() {
+	e.touched, e.more = false, false
+	e.tick()
+	e.pump()
+	e.out = nil
+}
+
+// WakeAt is when Wake has to be called at the latest.
+func (e *Endpoint) WakeAt() time.Duration {
+	at := min(e.untilState, e.sweepAt)
+	if e.cfg.Role == lease.Primary && e.session == nil && !e.dialing && !e.stopped {
+		at = min(at, e.dialAt)
+	}
+	if e.activating {
+		return 0
+	}
+	if s := e.session; s != nil {
+		if e.more || e.touched {
+			return 0
+		}
+		at = min(at, s.wakeAt(e))
+		if s.phase == open {
+			at = min(at, e.scanAt)
+			if e.poolReqDue {
+				at = min(at, e.poolReqAt)
+			}
+		}
+	}
+	return at
+}
+
+// tick handles the timers.
+func (e *Endpoint) tick() {
+	now := e.now.Mono
+	if e.activating {
+		e.activateSome()
+	}
+	if e.session != nil {
+		e.watchSession()
+	}
+	if now >= e.untilState || e.flawed(FlawWallClockTimer) && e.state == RecoverWait && e.now.Wall >= e.untilWall {
+		e.untilState = never
+		e.stateTimer()
+	}
+	if e.cfg.Role == lease.Primary && e.session == nil && !e.dialing && !e.stopped && !e.activating && now >= e.dialAt {
+		e.dialing = true
+		e.out.Dial = true
+	}
+	if now >= e.scanAt {
+		e.scanAt = now + scanEvery
+		e.scan()
+	}
+	if now >= e.sweepAt {
+		e.sweep()
+	}
+	e.balance()
+}
+
+// activatedPerStep bounds the leases that one Step takes into a new relationship.
+const activatedPerStep = 512
+
+// activateSome marks the leases that were there before the relationship was: the
+// partner knows none of them.
+func (e *Endpoint) activateSome() {
+	var found []*lease.Binding
+	n := 0
+	e.activating = false
+	for b := range e.table.From(e.activate) {
+		if n++; n > activatedPerStep {
+			e.activate, e.activating = b.Prefix, true
+			break
+		}
+		if e.Covers(b) && !b.Status.Available() {
+			found = append(found, b)
+		}
+	}
+	for _, b := range found {
+		a := *b
+		a.PartnerLifetime, a.AckedPartnerLifetime, a.ExpirationTime, a.PartnerRawCLT = 0, 0, 0, 0
+		if a.Status == lease.Active {
+			a.PartnerLifetime = a.Expires
+			a.HeldUntil = a.Expires
+		}
+		a.Change = e.number()
+		e.put(&a)
+	}
+}
+
+// number numbers a change that the partner has to be told of.
+func (e *Endpoint) number() uint64 {
+	e.lastChange++
+	return e.lastChange
+}
+
+func (e *Endpoint) put(b *lease.Binding) {
+	e.table.Put(b)
+	e.out.Changes = append(e.out.Changes, Change{b.Prefix, b})
+}
+
+func (e *Endpoint) forget(p netip.Prefix) {
+	e.table.Delete(p)
+	e.out.Changes = append(e.out.Changes, Change{Prefix: p})
+}
+
+func (e *Endpoint) tell(ev trace.Event) {
+	ev.Relationship = e.cfg.Name
+	e.out.Trace = append(e.out.Trace, ev)
+}

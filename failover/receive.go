@@ -1,0 +1,165 @@
+package failover
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/tandem6/tandem6/failover/lease"
+	"github.com/tandem6/tandem6/failover/trace"
+	"github.com/tandem6/tandem6/failover/wire"
+)
+
+// receiveUpdate takes a BNDUPD and answers it, lease by lease (RFC 8156 section
+// 7.5). What is accepted is on disk before the answer leaves.
+func (e *Endpoint) receiveUpdate(m *wire.BndUpd) {
+	e.session.stirred(e)
+	status, refuse := m.Check().Get()
+	if !m.Mirrors() {
+		e.refuse(nil, status)
+		e.answerUpdate(&wire.BndReply{Header: wire.Header{TransactionID: m.TransactionID}, Status: wire.Some(status)})
+		return
+	}
+	r := m.Reply()
+	if m.Prefix != nil {
+		if !refuse {
+			status, refuse = e.take(m.Prefix, nil, nil)
+		}
+		if refuse {
+			e.refuse(m.Prefix, status)
+			r.Prefix.Status = wire.Some(status)
+		}
+		e.answerUpdate(r)
+		return
+	}
+	if vss, ok := m.ClientData.VSS.Get(); ok && !refuse && vss.Type != wire.VSSGlobal {
+		status, refuse = wire.Status{Code: wire.ConfigurationConflict, Text: fmt.Sprintf("VPN %v is not configured here", vss)}, true
+	}
+	if refuse {
+		e.refuse(nil, status)
+		r.ClientData.Status = wire.Some(status)
+		e.answerUpdate(r)
+		return
+	}
+	for i := range m.ClientData.IAs {
+		ia := &m.ClientData.IAs[i]
+		for j := range ia.Leases {
+			if status, refuse := e.take(&ia.Leases[j], ia, m.ClientData); refuse {
+				e.refuse(&ia.Leases[j], status)
+				r.ClientData.IAs[i].Leases[j].Status = wire.Some(status)
+			}
+		}
+	}
+	e.answerUpdate(r)
+}
+
+func (e *Endpoint) answerUpdate(r *wire.BndReply) {
+	if e.flawed(FlawAckBeforeCommit) {
+		e.sendNow(r)
+		return
+	}
+	e.send(r)
+}
+
+func (e *Endpoint) refuse(l *wire.LeaseOption, status wire.Status) {
+	ev := trace.Event{ID: trace.FailoverUpdateRefused, Text: status.String()}
+	if l != nil {
+		ev.Lease = l.Prefix
+	}
+	e.tell(ev)
+}
+
+// take stores what an update says about one lease, or says why not. ia and c are
+// nil for a prefix without client.
+func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (wire.Status, bool) {
+	refuse := func(code wire.StatusCode, text string) (wire.Status, bool) {
+		return wire.Status{Code: code, Text: text}, true
+	}
+	if vss, ok := l.VSS.Get(); ok && vss.Type != wire.VSSGlobal {
+		return refuse(wire.ConfigurationConflict, fmt.Sprintf("VPN %v is not configured here", vss))
+	}
+	if status, lacks := l.Check(ia).Get(); lacks {
+		return status, true
+	}
+	u, ok := e.resolve(l, ia, c)
+	if !ok {
+		return refuse(wire.ConfigurationConflict, fmt.Sprintf("%v is not a lease of this relationship here", l.Prefix))
+	}
+	own := e.table.Get(u.Prefix)
+	switch u.Judge(own, e.cfg.Role, e.now.Wall) {
+	case lease.Outdated:
+		e.insist(own)
+		return refuse(wire.OutdatedBindingInformation, "this server knows of something later")
+	case lease.InUse:
+		return refuse(wire.AddressInUse, "another client has it")
+	case lease.Incomplete:
+		return refuse(wire.MissingBindingInformation, "the binding-status needs more")
+	}
+	b := u.Accepted(own, e.now.Wall, e.remember())
+	if own != nil && own.Status == lease.Active && b.Status == lease.Active && own.IA != b.IA {
+		e.tell(trace.Event{ID: trace.FailoverClientReplaced, Lease: own.Prefix, Link: own.Link, Client: own.Client})
+	}
+	if own == nil || *own != *b {
+		e.put(b)
+	}
+	return wire.Status{}, false
+}
+
+// insist has a lease sent to a partner that is behind; but not again if it is
+// due to be sent anyway, or the two would never stop (RFC 8156 section 7.5.4).
+func (e *Endpoint) insist(own *lease.Binding) {
+	if own == nil || own.Change != 0 {
+		return
+	}
+	b := *own
+	b.Change = e.number()
+	e.put(&b)
+}
+
+// resolve makes the times of an update absolute and finds the link of its
+// lease. It reports false for what cannot be leased in this relationship.
+func (e *Endpoint) resolve(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (*lease.Update, bool) {
+	p := l.Prefix
+	link := e.linkOf(p)
+	if link == "" {
+		return nil, false
+	}
+	at := func(t wire.Opt[wire.Time]) lease.Time {
+		v, _ := t.Get()
+		return v.Resolve(e.now.Wall)
+	}
+	u := &lease.Update{
+		Prefix: p, Preferred: l.Preferred, Valid: l.Valid,
+		Expires: at(l.StateExpiration), PartnerLifetime: at(l.PartnerLifetime),
+		PartnerRawCLT: at(l.PartnerRawCLT), ExpirationTime: at(l.Expiration),
+	}
+	u.Link = link
+	if ia == nil {
+		u.Type = lease.IAPD
+		u.Status, _ = l.BindingStatus.Get()
+		u.StartOfState = at(l.StartTimeOfState)
+		return u, p.Bits() < 128
+	}
+	u.Client, u.Type, u.ID, u.T1, u.T2 = c.ClientID, ia.Type, ia.IAID, ia.T1, ia.T2
+	u.Status, _ = ia.StatusOf(l).Get()
+	u.StartOfState = at(ia.StartOf(l))
+	if ago, ok := l.CLTTime.Get(); ok {
+		u.CLT = at(c.BaseTime) - lease.Time(ago)
+	}
+	if u.Preferred > u.Valid || len(u.Client) < lease.DUIDLenMin || len(u.Client) > lease.DUIDLenMax {
+		return nil, false
+	}
+	return u, u.Type == lease.IANA && p.Bits() == 128 || u.Type == lease.IAPD && p.Bits() < 128
+}
+
+// linkOf finds the link on which a lease can be given, or "".
+func (e *Endpoint) linkOf(p netip.Prefix) string {
+	if !p.IsValid() || p.Masked() != p {
+		return ""
+	}
+	for i := range e.cfg.Links {
+		if l := &e.cfg.Links[i]; l.Covers(p) {
+			return l.Name
+		}
+	}
+	return ""
+}
