@@ -110,7 +110,6 @@ var transitions = []transition{
 	{"T-35", Normal, lost, 0, 0, CommunicationsInterrupted, "8.8.2"},
 	{"T-38", Normal, meet, 0, set(PartnerDown, PotentialConflict, ResolutionInterrupted, Recover, RecoverWait), CommunicationsInterrupted, "8.8.2"},
 	{"T-38", Normal, meet, lease.Primary, set(ConflictDone), CommunicationsInterrupted, "Q-16"},
-	{"T-38", Normal, []cause{news}, 0, set(CommunicationsInterrupted), CommunicationsInterrupted, "Q-16"},
 	{"T-34", Normal, force, 0, 0, PartnerDown, "8.8.2"},
 	{"Q-73", Normal, []cause{resync}, 0, 0, Recover, "Q-73"},
 
