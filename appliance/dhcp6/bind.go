@@ -52,7 +52,7 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 		case withdraw:
 			if x.m.typ != Solicit {
 				x.withdraw(out, b.Prefix)
-				x.end(b, false)
+				x.end(b, Withdrawn)
 				x.s.offers.put(x.now.Mono, b.Prefix, b.IA) // nobody else's while the client lets go of it
 			}
 		}
@@ -60,6 +60,37 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 	if out.known || x.creates() {
 		x.fill(in, out, mine)
 	}
+}
+
+// extendOnly answers a Renew of a server that may extend the leases on record
+// that the client names, and create, end and change nothing else (RFC 8156
+// section 8.7.1, Q-12). About what it does not know it says nothing: its partner
+// may, and the client will ask.
+func (x *exchange) extendOnly() trace.Reason {
+	x.leases, x.options = true, true
+	x.collect()
+	for i := range x.m.ias {
+		in := &x.m.ias[i]
+		mine := x.link.reservation(x.m, in)
+		var out *answeredIA
+		for _, b := range x.bindings {
+			if !in.holds(b) || !in.lists(b.Prefix) {
+				continue
+			}
+			if out == nil {
+				out = x.newIA(in)
+			}
+			if x.fate(b, mine) == keep {
+				x.grant(out, b.Prefix)
+			} else {
+				x.mention(out, rest(b, x.now.Wall))
+			}
+		}
+	}
+	if len(x.ias) == 0 {
+		return trace.NotResponsive
+	}
+	return trace.NoReason
 }
 
 // creates reports whether the message may make a binding for an identity
@@ -141,14 +172,23 @@ func (x *exchange) collect() {
 	}
 }
 
-// count adds b n times to what the client holds.
-func (x *exchange) count(b *lease.Binding, n int) {
-	if b.Status != lease.Active {
-		return
+// tally counts leases of one client.
+type tally struct{ leases, prefixes int }
+
+func (t *tally) add(typ lease.IAType, n int) {
+	t.leases += n
+	if typ == lease.IAPD {
+		t.prefixes += n
 	}
-	x.held += n
-	if b.Type == lease.IAPD {
-		x.heldPrefix += n
+}
+
+// count adds b n times to what the client holds, or held.
+func (x *exchange) count(b *lease.Binding, n int) {
+	switch b.Status {
+	case lease.Active:
+		x.held.add(b.Type, n)
+	case lease.Expired, lease.Released, lease.Reset, lease.PendingFree:
+		x.waiting.add(b.Type, n)
 	}
 }
 
@@ -179,7 +219,7 @@ func (x *exchange) fate(b *lease.Binding, mine *Reservation) fate {
 // reservedInstead reports whether a reservation now gives the client something
 // else in place of b.
 func (x *exchange) reservedInstead(b *lease.Binding, mine *Reservation) bool {
-	if mine == nil {
+	if mine == nil || x.service == RenewOnly {
 		return false
 	}
 	if b.Type == lease.IAPD {
@@ -217,7 +257,7 @@ func (x *exchange) fill(in *requestedIA, out *answeredIA, mine *Reservation) {
 		if s.over(x.now.Wall) || out.holds(s) || !x.room(in.typ) {
 			continue
 		}
-		if p, ok := x.chooseAddress(s, in, mine); ok {
+		if p, ok := x.ours(func() (netip.Prefix, bool) { return x.chooseAddress(s, in, mine) }); ok {
 			x.take(out, p)
 		}
 	}
@@ -236,10 +276,10 @@ func (ia *answeredIA) holds(s *Subnet) bool {
 // take grants a lease that the client did not have, and keeps it from others.
 func (x *exchange) take(out *answeredIA, p netip.Prefix) {
 	x.s.offers.put(x.now.Mono, p, x.ia(out.typ, out.id))
-	x.held++
-	if out.typ == lease.IAPD {
-		x.heldPrefix++
+	if b := x.t.Get(p); b != nil && slices.Contains(x.bindings, b) {
+		x.count(b, -1)
 	}
+	x.held.add(out.typ, 1)
 	x.grant(out, p)
 }
 
@@ -255,8 +295,10 @@ func (x *exchange) grant(out *answeredIA, p netip.Prefix) {
 	if preferredUntil != 0 {
 		preferred = min(preferred, preferredUntil.Until(x.now.Wall))
 	}
-	valid = min(valid, x.policy.Valid(x.now, p, x.t.Get(p), valid))
-	g := grant{prefix: p, preferred: min(preferred, valid), valid: valid, extend: true, hold: true}
+	desired := valid
+	// A policy that has its sums wrong must not turn a grant into a withdrawal.
+	valid = min(desired, max(1, x.policy.Valid(x.now, p, x.t.Get(p), x.ia(out.typ, out.id), desired)))
+	g := grant{prefix: p, preferred: min(preferred, valid), valid: valid, desired: desired, extend: true, hold: true}
 	if out.typ == lease.IAPD && x.m.wants(optPDExclude) {
 		g.exclude = x.link.excluded(p)
 	}
@@ -345,16 +387,19 @@ func (x *exchange) nothing(out *answeredIA) {
 	x.trace(trace.Event{ID: trace.PoolExhausted, IAID: out.id, Text: out.typ.String()})
 }
 
-// room reports whether the client may have one more lease (D-244, D-254).
+// room reports whether the client may have one more lease (D-244, D-254). As
+// many again may wait for the partner: more, and a client that keeps asking and
+// releasing would empty the pool while the partner is away.
 func (x *exchange) room(typ lease.IAType) bool {
+	reached := func(held, waiting, limit int) bool { return held >= limit || held+waiting >= 2*limit }
 	limits := &x.s.cfg.Limits
 	switch {
 	case x.mentioned == leasesPerAnswerMax:
 		return false
-	case x.held >= limits.LeasesPerClient:
+	case reached(x.held.leases, x.waiting.leases, limits.LeasesPerClient):
 		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.LeaseLimit, N: int64(limits.LeasesPerClient)})
 		return false
-	case typ == lease.IAPD && x.heldPrefix >= limits.PrefixesPerClient:
+	case typ == lease.IAPD && reached(x.held.prefixes, x.waiting.prefixes, limits.PrefixesPerClient):
 		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.PrefixLimit, N: int64(limits.PrefixesPerClient)})
 		return false
 	}
@@ -363,6 +408,7 @@ func (x *exchange) room(typ lease.IAType) bool {
 
 // free reports whether a lease can be given to ia now.
 func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
+	x.refused = false
 	b := x.t.Get(p)
 	switch {
 	case (b == nil || b.Status.Available()) && x.s.full(x.t):
@@ -373,7 +419,12 @@ func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
 		return false
 	case x.link.reservedForOther(p, mine):
 		return false
-	case !x.policy.MayAssign(x.now, p, b, x.client):
+	}
+	// Two clients may come to one reservation that goes by the port of a switch:
+	// for the policy it is a lease like any other.
+	reserved := mine != nil && mine.Client != "" && x.link.reserved[p] == mine
+	if claim := x.policy.MayAssign(x.now, p, b, ia, reserved); claim < x.least {
+		x.refused, x.partners = true, x.partners || claim == LastResort
 		return false
 	}
 	if holder, ok := x.s.offers.holder(x.now.Mono, p); ok && holder != ia {
@@ -419,17 +470,11 @@ func (x *exchange) store(out *answeredIA, g *grant, t1, t2 uint32) {
 		b.StartOfState = old.StartOfState
 	}
 	x.s.offers.remove(g.prefix)
-	if renewed && b.Expires <= old.HeldUntil && old.Via == b.Via && old.Hostname == b.Hostname {
-		b.HeldUntil = old.HeldUntil
-		x.t.Put(b)
-		x.trace(trace.Event{ID: trace.LeaseRenewed, Lease: b.Prefix, IAID: b.ID})
-		return
-	}
-	// The record promises one more lifetime than the client was told, so that
-	// the next renewals need no write (design: kind to flash).
-	b.HeldUntil = b.Expires.Add(g.valid)
+	x.policy.Bind(x.now, old, b, g.desired)
 	x.t.Put(b)
-	x.r.Changed = append(x.r.Changed, b)
+	if !covers(old, b) {
+		x.r.Changed = append(x.r.Changed, b)
+	}
 	id := trace.LeaseAssigned
 	if renewed {
 		id = trace.LeaseRenewed
@@ -438,18 +483,13 @@ func (x *exchange) store(out *answeredIA, g *grant, t1, t2 uint32) {
 }
 
 // end takes a lease from its client.
-func (x *exchange) end(b *lease.Binding, released bool) {
-	e := x.s.Ended(x.t, b, x.now.Wall, x.policy.Ended(b.Status, released))
-	x.put(b, e)
-}
-
-// put stores e in place of the client's lease b.
-func (x *exchange) put(b, e *lease.Binding) {
-	e.LastTransaction = x.now.Wall
+func (x *exchange) end(b *lease.Binding, cause Cause) {
+	e := x.s.End(x.now, x.t, x.policy, b, cause)
 	x.t.Put(e)
 	x.r.Changed = append(x.r.Changed, e)
 	x.bindings[slices.Index(x.bindings, b)] = e
 	x.count(b, -1)
+	x.count(e, 1)
 }
 
 // rememberedPerClientMax bounds the ended leases that are remembered for one
@@ -461,32 +501,56 @@ const rememberedPerClientMax = 64
 // not keep new ones out.
 const rememberedShare = 4
 
-// full reports whether no lease can be added to the table.
+// full reports whether no lease can be added to the table. One that waits for
+// the partner counts like one that is held: while the partner is away they add
+// up, and memory has an end. New clients are turned away then; nobody loses what
+// he has, and a client gets back its own.
 func (s *Server) full(t *lease.Table) bool {
 	return t.Len()-t.Count(lease.Free)-t.Count(lease.FreeBackup) >= s.cfg.Limits.Leases
 }
 
-// Ended is b after its client lost it, in the status given. A lease that is
-// available is remembered for its last client for Config.RememberFor.
-func (s *Server) Ended(t *lease.Table, b *lease.Binding, now lease.Time, status lease.Status) *lease.Binding {
+// End returns the record of b after it ended.
+func (s *Server) End(now lease.Clock, t *lease.Table, policy Policy, b *lease.Binding, cause Cause) *lease.Binding {
 	e := *b
-	e.Status, e.StartOfState = status, now
+	e.StartOfState = now.Wall
 	e.Preferred, e.Valid, e.T1, e.T2 = 0, 0, 0, 0
 	e.Expires, e.HeldUntil, e.Via = 0, 0, netip.Addr{}
-	if !status.Available() {
-		return &e
+	if cause.byClient() {
+		e.LastTransaction = now.Wall
 	}
-	e.Expires = now.Add(s.cfg.RememberFor)
-	remembered := 0
-	for o := range t.OfClient(b.Client) {
-		if o.Status.Available() {
-			remembered++
-		}
-	}
-	if remembered >= rememberedPerClientMax || t.Count(lease.Free) >= s.cfg.Limits.Leases/rememberedShare {
-		e.Client, e.Expires = "", now
+	policy.End(now, b, &e, cause)
+	switch {
+	case e.Status == lease.Abandoned:
+		e.Expires = now.Wall.Add(s.cfg.DeclinedFor)
+	case e.Status.Available():
+		s.remember(t, b, &e, now.Wall)
 	}
 	return &e
+}
+
+// remember has e, which is available, keep the name of its last client for
+// Config.RememberFor, or forget it if there is too much to remember. Who
+// declined an address must not be given it again.
+func (s *Server) remember(t *lease.Table, b, e *lease.Binding, now lease.Time) {
+	e.Expires = now.Add(s.cfg.RememberFor)
+	if b.Status == lease.Abandoned || t.Count(lease.Free) >= s.cfg.Limits.Leases/rememberedShare || remembersEnough(t, b.Client) {
+		e.Client, e.Expires = "", now
+	}
+}
+
+// remembersEnough reports whether a client is remembered for as many leases as
+// it may be.
+func remembersEnough(t *lease.Table, client lease.DUID) bool {
+	n := 0
+	for b := range t.OfClient(client) {
+		if b.Status.Available() {
+			n++
+		}
+		if n == rememberedPerClientMax {
+			return true
+		}
+	}
+	return false
 }
 
 // giveBack answers a Release or a Decline: Success for the message, NoBinding
@@ -510,7 +574,7 @@ func (x *exchange) giveBack() {
 			switch {
 			case !in.holds(b) || !in.lists(b.Prefix): // not named, or somebody else's (D-125)
 			case x.m.typ == Release:
-				x.end(b, true)
+				x.end(b, GivenBack)
 				x.trace(trace.Event{ID: trace.LeaseReleased, Lease: b.Prefix, IAID: b.ID})
 			default:
 				x.decline(b)
@@ -546,11 +610,9 @@ func (x *exchange) decline(b *lease.Binding) {
 	}
 	if limit := x.s.cfg.Limits.DeclinesPerClient; declined >= limit {
 		x.trace(trace.Event{ID: trace.LimitReached, Reason: trace.DeclineLimit, N: int64(limit)})
-		x.end(b, true)
+		x.end(b, GivenBack)
 		return
 	}
-	e := x.s.Ended(x.t, b, x.now.Wall, lease.Abandoned)
-	e.Expires = x.now.Wall.Add(x.s.cfg.DeclinedFor)
-	x.put(b, e)
+	x.end(b, Declined)
 	x.trace(trace.Event{ID: trace.AddressDeclined, Lease: b.Prefix, IAID: b.ID})
 }

@@ -194,13 +194,17 @@ type partner struct {
 }
 
 func (p partner) Serves(string) Service { return p.service }
-func (p partner) MayAssign(_ lease.Clock, _ netip.Prefix, b *lease.Binding, _ lease.DUID) bool {
-	return p.assign(b)
+func (p partner) MayAssign(_ lease.Clock, _ netip.Prefix, b *lease.Binding, _ lease.IA, _ bool) Claim {
+	if p.assign(b) {
+		return Ours
+	}
+	return NotOurs
 }
-func (p partner) Valid(_ lease.Clock, _ netip.Prefix, _ *lease.Binding, desired uint32) uint32 {
+func (p partner) Valid(_ lease.Clock, _ netip.Prefix, _ *lease.Binding, _ lease.IA, desired uint32) uint32 {
 	return min(p.valid, desired)
 }
-func (p partner) Ended(lease.Status, bool) lease.Status { return p.ended }
+func (p partner) Bind(_ lease.Clock, _, b *lease.Binding, _ uint32) { b.HeldUntil = b.Expires }
+func (p partner) End(_ lease.Clock, _, e *lease.Binding, _ Cause)   { e.Status = p.ended }
 
 // The seam for failover: the policy decides what is answered, what may be given,
 // for how long, and what becomes of it.

@@ -37,6 +37,19 @@ func (x *exchange) chooseAddress(s *Subnet, in *requestedIA, mine *Reservation) 
 	return netip.Prefix{}, false
 }
 
+// ours has choose find a lease of our own or, when there is none left for sure
+// and the policy permits it, one of the partner's (RFC 8156 section 8.4.1, Q-61).
+func (x *exchange) ours(choose func() (netip.Prefix, bool)) (netip.Prefix, bool) {
+	x.partners, x.cut = false, false
+	p, ok := choose()
+	if !ok && x.partners && !x.cut {
+		x.least = LastResort
+		p, ok = choose()
+		x.least = Ours
+	}
+	return p, ok
+}
+
 // inPools reports whether a lease lies in a pool of this link.
 func (x *exchange) inPools(l netip.Prefix) bool {
 	p, _ := x.s.pools.find(l)
@@ -57,11 +70,18 @@ func (x *exchange) fillPrefixes(in *requestedIA, out *answeredIA, mine *Reservat
 	if out.holds(nil) || !x.room(in.typ) {
 		return
 	}
+	if p, ok := x.ours(func() (netip.Prefix, bool) { return x.choosePrefix(in, ia, mine) }); ok {
+		x.take(out, p)
+	}
+}
+
+// choosePrefix finds a prefix that is not reserved: the one that the client
+// wishes for (D-249), or one of a fitting length.
+func (x *exchange) choosePrefix(in *requestedIA, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
 	wish := 0
 	for _, l := range in.leases {
 		if specified(l.prefix) && x.inPools(l.prefix) && x.free(l.prefix, ia, mine) {
-			x.take(out, l.prefix) // D-249
-			return
+			return l.prefix, true
 		}
 		if wish == 0 || !specified(l.prefix) && l.prefix.Bits() != 0 {
 			wish = l.prefix.Bits()
@@ -72,10 +92,10 @@ func (x *exchange) fillPrefixes(in *requestedIA, out *answeredIA, mine *Reservat
 			continue
 		}
 		if c, ok := x.chooseFrom(p, p.prefix.Prefix, ia, mine); ok {
-			x.take(out, c)
-			return
+			return c, true
 		}
 	}
+	return netip.Prefix{}, false
 }
 
 // guaFirst puts global prefixes before unique local ones (RFC 9818 LPD-9, D-263).
@@ -109,25 +129,30 @@ func (x *exchange) byWish(length int) []*pool {
 
 // chooseFrom finds a free lease in a pool.
 func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
-	if p.full() {
-		return netip.Prefix{}, false
-	}
+	// What it had may wait for the partner, and the pool be full but for that.
 	if c, ok := x.hadBefore(p, ia, mine); ok {
 		return c, true
 	}
+	if p.full() {
+		return netip.Prefix{}, false
+	}
 	// Somebody else's remembered lease is second choice: its owner may return.
 	var second netip.Prefix
-	var start uint64
+	var start u128
+	freeIsOurs := true // as far as has been seen
 	for n := range uint32(hashTries) {
 		i := mod(x.pick(prefix, ia, n), p.last)
 		if n == 0 {
-			start = i.lo
+			start = i
 		}
 		c := p.at(i)
 		if !x.free(c, ia, mine) {
+			if x.refused && x.t.Get(c) == nil {
+				freeIsOurs = false
+			}
 			continue
 		}
-		if x.t.Get(c) == nil {
+		if b := x.t.Get(c); b == nil || b.Client == "" {
 			return c, true
 		}
 		if !second.IsValid() {
@@ -137,16 +162,54 @@ func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *R
 	if second.IsValid() {
 		return second, true
 	}
-	for i := range p.freeFrom(start) {
-		if x.searched == searchesMax {
+	if p.marks == nil && freeIsOurs {
+		x.cut = true // too large to be searched, so something may be left
+	}
+	return x.search(p, start, ia, mine)
+}
+
+// search looks at what is left of a pool one by one, from a place on that hangs
+// on the client, so that not all go for the same. The partner's prefixes it
+// only finds: one speaks for all of its kind.
+func (x *exchange) search(p *pool, start u128, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
+	for i := range p.freeFrom(start.lo) {
+		c := p.at(i)
+		switch {
+		case !x.looks():
+			return netip.Prefix{}, false
+		case x.free(c, ia, mine):
+			return c, true
+		}
+		if x.refused && p.prefix != nil {
 			break
 		}
-		x.searched++
-		if c := p.at(i); x.free(c, ia, mine) {
+	}
+	for c := range p.backupFrom(x.t, start) {
+		_, ok := p.index(c)
+		switch {
+		case !x.looks():
+			return netip.Prefix{}, false
+		case !ok: // left over from another configuration
+			continue
+		case x.free(c, ia, mine):
 			return c, true
+		}
+		if x.refused {
+			break
 		}
 	}
 	return netip.Prefix{}, false
+}
+
+// looks counts one lease more that a search looks at. If that is too many, the
+// search ends.
+func (x *exchange) looks() bool {
+	if x.searched == searchesMax {
+		x.cut = true
+		return false
+	}
+	x.searched++
+	return true
 }
 
 // pick is the n-th number of the client: always the same, unless the link wants

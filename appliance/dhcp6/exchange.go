@@ -10,22 +10,27 @@ import (
 
 // exchange is one message and its answer in the making.
 type exchange struct {
-	s      *Server
-	now    lease.Clock
-	link   *link
-	m      *message
-	t      *lease.Table
-	policy Policy
-	r      *Result
+	s       *Server
+	now     lease.Clock
+	link    *link
+	m       *message
+	t       *lease.Table
+	policy  Policy
+	service Service
+	r       *Result
 
 	client      lease.DUID
 	via         netip.Addr       // next hop to the client, if it is on this very link
 	reservation *Reservation     // of the client as a whole, for its options
 	bindings    []*lease.Binding // of the client on this link, whatever their status
-	held        int              // leases of the client on this link
-	heldPrefix  int              // delegated prefixes among them
+	held        tally            // what it holds of them
+	waiting     tally            // what it held of them and nobody may have yet
 	mentioned   int              // leases in the answer
-	searched    int              // leases that a search of a pool has looked at
+	least       Claim            // what a lease needs to be given away
+	refused     bool             // the lease that was looked at last has less
+	partners    bool             // a lease was refused that would do as a last resort
+	searched    int              // leases that searches of pools have looked at
+	cut         bool             // a search ended before it had seen everything
 	ias         []answeredIA
 
 	answerType  MessageType
@@ -37,9 +42,9 @@ type exchange struct {
 	options     bool // the answer holds configuration
 }
 
-func (x *exchange) start(s *Server, now lease.Clock, p *Packet, m *message, l *link, t *lease.Table, policy Policy, r *Result) {
-	*x = exchange{s: s, now: now, link: l, m: m, t: t, policy: policy, r: r,
-		client: lease.DUID(m.clientID), ias: x.ias[:0], bindings: x.bindings[:0], answerType: Reply}
+func (x *exchange) start(s *Server, now lease.Clock, p *Packet, m *message, l *link, t *lease.Table, policy Policy, service Service, r *Result) {
+	*x = exchange{s: s, now: now, link: l, m: m, t: t, policy: policy, service: service, r: r,
+		client: lease.DUID(m.clientID), ias: x.ias[:0], bindings: x.bindings[:0], least: Ours, answerType: Reply}
 	x.via = nextHop(p, m, l)
 	x.reservation = l.reservation(m, nil)
 }
@@ -63,6 +68,12 @@ func nextHop(p *Packet, m *message, l *link) netip.Addr {
 
 // handle works out the answer. A reason means: no answer.
 func (x *exchange) handle() trace.Reason {
+	if x.reservation != nil && x.reservation.Deny {
+		return trace.Denied
+	}
+	if x.service == RenewOnly {
+		return x.extendOnly()
+	}
 	switch x.m.typ {
 	case Solicit:
 		x.solicit()

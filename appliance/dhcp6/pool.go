@@ -35,7 +35,7 @@ type pool struct {
 	prefix *PrefixPool // of a pool of prefixes
 
 	used  int      // leases that are not available
-	marks []uint64 // a bit for each that is not available; nil in large pools
+	marks []uint64 // a bit for each that is not available, or a FREE-BACKUP prefix; nil in large pools
 }
 
 func newAddressPool(l *link, s *Subnet, r Range) *pool {
@@ -80,24 +80,70 @@ func (p *pool) index(l netip.Prefix) (i u128, ok bool) {
 
 func (u u128) less(v u128) bool { return u.hi < v.hi || u.hi == v.hi && u.lo < v.lo }
 
-// mark notes that the lease with index i is available, or not any more.
-func (p *pool) mark(i u128, used bool) {
-	if used {
-		p.used++
-	} else {
+// standing is how a lease counts in its pool.
+type standing uint8
+
+const (
+	unmarked standing = iota // available
+	backup                   // available, a FREE-BACKUP prefix: the lease table walks these
+	used                     // not available
+)
+
+func standingOf(b *lease.Binding) standing {
+	switch {
+	case b == nil:
+		return unmarked
+	case !b.Status.Available():
+		return used
+	case b.Status == lease.FreeBackup && b.Type == lease.IAPD:
+		return backup
+	}
+	return unmarked
+}
+
+// count notes how the standing of the lease with index i changed.
+func (p *pool) count(i u128, was, is standing) {
+	if was == used {
 		p.used--
 	}
-	if p.marks != nil {
-		if used {
-			p.marks[i.lo/64] |= 1 << (i.lo % 64)
-		} else {
-			p.marks[i.lo/64] &^= 1 << (i.lo % 64)
-		}
+	if is == used {
+		p.used++
+	}
+	switch {
+	case p.marks == nil:
+	case is == unmarked:
+		p.marks[i.lo/64] &^= 1 << (i.lo % 64)
+	default:
+		p.marks[i.lo/64] |= 1 << (i.lo % 64)
 	}
 }
 
 // full reports whether nothing is available.
 func (p *pool) full() bool { return p.last.hi == 0 && uint64(p.used) > p.last.lo }
+
+// backupFrom walks the FREE-BACKUP prefixes that lie in the pool, from the one
+// with index start on and around. Not all need have the pool's length.
+func (p *pool) backupFrom(t *lease.Table, start u128) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		if p.prefix == nil {
+			return
+		}
+		from := p.at(start)
+		for b := range t.Backup(from) {
+			if !p.prefix.Prefix.Contains(b.Prefix.Addr()) {
+				break
+			}
+			if !yield(b.Prefix) {
+				return
+			}
+		}
+		for b := range t.Backup(p.at(u128{})) {
+			if comparePrefix(b.Prefix, from) >= 0 || !yield(b.Prefix) {
+				return
+			}
+		}
+	}
+}
 
 // freeFrom walks the indexes that are not marked, from start on and around.
 func (p *pool) freeFrom(start uint64) iter.Seq[u128] {
@@ -172,8 +218,7 @@ func (ix poolIndex) find(l netip.Prefix) (*pool, u128) {
 
 // changed is told of every change of the lease table.
 func (ix poolIndex) changed(old, now *lease.Binding) {
-	was := old != nil && !old.Status.Available()
-	is := now != nil && !now.Status.Available()
+	was, is := standingOf(old), standingOf(now)
 	if was == is {
 		return
 	}
@@ -182,7 +227,7 @@ func (ix poolIndex) changed(old, now *lease.Binding) {
 		b = old
 	}
 	if p, i := ix.find(b.Prefix); p != nil {
-		p.mark(i, is)
+		p.count(i, was, is)
 	}
 }
 

@@ -181,7 +181,7 @@ func (w *crowd) pass(seconds uint32) {
 		d.pass(seconds)
 		for b := d.table.FirstEnd(); b != nil && b.Expires <= d.now.Wall-grace; b = d.table.FirstEnd() {
 			if b.Status == lease.Active {
-				d.table.Put(d.s.Ended(d.table, b, d.now.Wall, d.policy.Ended(b.Status, false)))
+				d.table.Put(d.s.End(d.now, d.table, d.policy, b, RanOut))
 			} else {
 				d.table.Delete(b.Prefix)
 			}

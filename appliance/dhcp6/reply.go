@@ -46,6 +46,7 @@ func closeOption(b []byte, start int) []byte {
 type grant struct {
 	prefix           netip.Prefix
 	preferred, valid uint32
+	desired          uint32  // valid lifetime by configuration
 	extend           bool    // counts for T1 and T2 (RFC 9915 section 18.3.4)
 	hold             bool    // is to be bound to the client, not only mentioned
 	exclude          Exclude // of a delegated prefix, Length 0: none
@@ -85,11 +86,17 @@ func times(ias []answeredIA, cfg Lifetimes) (t1, t2 uint32) {
 		return lease.Infinity, lease.Infinity
 	}
 	t1, t2 = preferred/2, uint32(uint64(preferred)*8/10)
+	t1Max, t2Max := preferred, preferred
+	if preferred < cfg.Preferred {
+		// Cut short, by the end of a prefix or for a partner: there has to be
+		// time to rebind (RFC 8156 section 8.9.1, Q-70).
+		t1Max, t2Max = t1, t2
+	}
 	if cfg.T1 != 0 {
-		t1 = min(cfg.T1, preferred)
+		t1 = min(cfg.T1, t1Max)
 	}
 	if cfg.T2 != 0 {
-		t2 = min(cfg.T2, preferred)
+		t2 = min(cfg.T2, t2Max)
 	}
 	return min(t1, t2), t2
 }

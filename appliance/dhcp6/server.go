@@ -180,13 +180,18 @@ func (s *Server) Handle(now lease.Clock, p *Packet, t *lease.Table, policy Polic
 		s.drop(p, m, nil, reason, r)
 		return
 	}
-	l, reason := s.admit(now, p, m, policy)
+	l, reason := s.admit(now, p, m)
 	if reason != trace.NoReason {
 		s.drop(p, m, l, reason, r)
 		return
 	}
+	service := policy.Serves(l.Name)
+	if !service.answers(m) {
+		s.drop(p, m, l, trace.NotResponsive, r)
+		return
+	}
 	x := &s.x
-	x.start(s, now, p, m, l, t, policy, r)
+	x.start(s, now, p, m, l, t, policy, service, r)
 	if reason := x.handle(); reason != trace.NoReason {
 		s.drop(p, m, l, reason, r)
 		return
@@ -195,9 +200,9 @@ func (s *Server) Handle(now lease.Clock, p *Packet, t *lease.Table, policy Polic
 	r.Answer = s.address(p, m, x.finish())
 }
 
-// admit decides whether a message is to be answered at all, and on which link
-// its client is.
-func (s *Server) admit(now lease.Clock, p *Packet, m *message, policy Policy) (*link, trace.Reason) {
+// admit decides whether a message deserves an answer, and on which link its
+// client is.
+func (s *Server) admit(now lease.Clock, p *Packet, m *message) (*link, trace.Reason) {
 	if reason := m.validate(s.id); reason != trace.NoReason {
 		return nil, reason
 	}
@@ -218,17 +223,6 @@ func (s *Server) admit(now lease.Clock, p *Packet, m *message, policy Policy) (*
 	}
 	if !s.rate.allow(now.Mono, rateKey(p, m)) {
 		return l, trace.TooManyMessages
-	}
-	switch policy.Serves(l.Name) {
-	case Unresponsive:
-		return l, trace.NotResponsive
-	case RenewResponsive:
-		if m.serverID == nil {
-			return l, trace.NotResponsive
-		}
-	}
-	if res := l.reservation(m, nil); res != nil && res.Deny {
-		return l, trace.Denied
 	}
 	return l, trace.NoReason
 }

@@ -1,5 +1,5 @@
-// Package engine composes the DHCPv6 server, the lease table and, later, one
-// failover endpoint for each partner into one state machine: Step takes the
+// Package engine composes the DHCPv6 server, the lease table and one failover
+// endpoint for each relationship into one state machine: Step takes the
 // time and an event and says what to store, what to send at once, and what to
 // send when that is stored. It is pure: the daemon and the simulator drive the
 // same engine.
@@ -12,9 +12,11 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tandem6/tandem6/appliance/dhcp6"
+	"github.com/tandem6/tandem6/failover"
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/failover/trace"
 	"github.com/tandem6/tandem6/netcfg"
@@ -24,8 +26,9 @@ import (
 const (
 	// ExpiryGrace is how much longer than promised a lease is kept from others:
 	// for the wait for the disk, the way to the client, the fractions of
-	// seconds, and small corrections of the clock.
-	ExpiryGrace = 10 // seconds
+	// seconds, and small corrections of the clock; and so that a partner whose
+	// clock is behind agrees that the lease has ended.
+	ExpiryGrace = 15 // seconds
 
 	// endsPerStep bounds the leases that end in one Step; the rest ends in the next.
 	endsPerStep = 512
@@ -34,6 +37,13 @@ const (
 	// bindings carry times of their own.
 	floorInterval = 3600 // seconds
 )
+
+// Config is what an engine is to do. It is valid.
+type Config struct {
+	DHCP          *dhcp6.Config
+	Relationships []failover.Config // of their Links only the names count; DHCP says the rest
+	Flaws         failover.Flaw     // for the simulator alone
+}
 
 // Event is what can happen to the engine.
 type Event interface{ event() }
@@ -66,8 +76,8 @@ type (
 	}
 	// Reconfigure puts a new, validated configuration in force.
 	Reconfigure struct {
-		DHCP *dhcp6.Config
-		Text string // what changed, in words
+		Config Config
+		Text   string // what changed, in words
 	}
 )
 
@@ -87,6 +97,10 @@ type Ready struct {
 	AfterCommit Outputs       // rest on Commit and on every batch before it
 	Trace       []trace.Event
 	WakeAt      time.Duration // on Clock.Mono; Never: not needed
+
+	// Offset turns Clock.Mono into the engine's time: Offset plus the whole
+	// seconds of Mono is what messages to a partner are stamped with.
+	Offset lease.Time
 }
 
 // Never is a WakeAt that does not come.
@@ -95,7 +109,8 @@ const Never = time.Duration(1<<63 - 1)
 // Outputs are effects on the world outside.
 type Outputs struct {
 	Packets []dhcp6.Output
-	Routes  []RouteChange // in order
+	Partner []PartnerOutput // in order
+	Routes  []RouteChange   // in order
 	Done    []Done
 }
 
@@ -116,11 +131,12 @@ var ErrNoLease = errors.New("no such lease")
 
 // Engine is the state machine. One goroutine owns it.
 type Engine struct {
-	rnd    *rand.Rand
-	cfg    *dhcp6.Config
-	table  *lease.Table
-	server *dhcp6.Server
-	policy dhcp6.Policy
+	rnd      *rand.Rand
+	cfg      Config
+	table    *lease.Table
+	server   *dhcp6.Server
+	policy   dhcp6.Policy
+	partners partners
 
 	id         lease.DUID
 	key        dhcp6.AddressKey
@@ -135,8 +151,12 @@ type Engine struct {
 
 // New makes an engine that has not started. rnd decides what has to be
 // unpredictable: in the daemon it is seeded from the kernel's random source.
-func New(cfg *dhcp6.Config, rnd *rand.Rand) *Engine {
-	return &Engine{rnd: rnd, cfg: cfg, table: lease.NewTable(), policy: dhcp6.Alone{}}
+func New(cfg Config, rnd *rand.Rand) *Engine {
+	e := &Engine{rnd: rnd, cfg: cfg, table: lease.NewTable()}
+	e.policy = policy{e: e}
+	e.partners.byConn = map[ConnID]*failover.Endpoint{}
+	e.partners.saved = map[string][]byte{}
+	return e
 }
 
 // LoadBinding takes over a binding from stable storage. An Active lease is
@@ -175,6 +195,12 @@ func (e *Engine) LoadValue(v storage.Value) error {
 		}
 		e.clock.raiseFloor(lease.Time(binary.BigEndian.Uint64(v.Data)))
 	}
+	if name, ok := strings.CutPrefix(v.Name, recordPrefix); ok {
+		if err := failover.CheckRecord(v.Data); err != nil {
+			return fmt.Errorf("relationship %q: %w", name, err)
+		}
+		e.partners.saved[name] = slices.Clone(v.Data)
+	}
 	return nil
 }
 
@@ -192,7 +218,7 @@ func (e *Engine) Start(now lease.Clock, r *Ready) {
 		}
 		r.Commit.Set(storage.AddressKey, slices.Clone(e.key[:]))
 	}
-	e.server = dhcp6.New(e.cfg, e.id, e.key, e.rnd)
+	e.server = dhcp6.New(e.cfg.DHCP, e.id, e.key, e.rnd)
 	e.configured()
 	outside := 0
 	for b := range e.table.From(netip.Prefix{}) {
@@ -208,6 +234,7 @@ func (e *Engine) Start(now lease.Clock, r *Ready) {
 	e.trace(trace.Event{ID: trace.ServerStarted, N: int64(e.table.Len())})
 	e.traceOutside(outside)
 	now = e.readClock(now)
+	e.relationships(now, e.cfg.Relationships, e.cfg.Flaws)
 	e.finish(now)
 }
 
@@ -243,7 +270,20 @@ func (e *Engine) Step(now lease.Clock, event Event, r *Ready) {
 		e.ready.Commit.Set(storage.AddressKey, slices.Clone(ev.Key[:]))
 		e.ready.AfterCommit.Done = append(e.ready.AfterCommit.Done, Done{Ticket: ev.Ticket})
 	case Reconfigure:
-		e.reconfigure(ev)
+		e.reconfigure(now, ev)
+	case PartnerConnected:
+		e.connected(now, ev)
+	case DialFailed:
+		if f := e.relationship(ev.Relationship); f != nil {
+			f.DialFailed(now, &e.partners.out)
+			e.carryOut(f)
+		}
+	case PartnerFrame:
+		e.received(now, ev)
+	case PartnerClosed:
+		e.closed(now, ev.Conn)
+	case Operate:
+		e.operate(now, ev)
 	case Wake:
 	default:
 		panic(fmt.Sprintf("engine: unhandled event %T", event))
@@ -275,21 +315,17 @@ func (e *Engine) clear(now lease.Clock, c Clear) {
 	switch {
 	case b == nil || b.Status.Available():
 		done.Err = fmt.Errorf("%w: %v", ErrNoLease, c.Prefix)
-	case b.Status == lease.Active:
-		e.put(e.server.Ended(e.table, b, now.Wall, e.policy.Ended(b.Status, true)))
 	default:
-		e.delete(b.Prefix)
-	}
-	if done.Err == nil {
+		e.end(now, b, dhcp6.Cleared)
 		e.trace(trace.Event{ID: trace.LeaseCleared, Lease: c.Prefix, Link: b.Link, Client: b.Client})
 	}
 	e.ready.AfterCommit.Done = append(e.ready.AfterCommit.Done, done)
 }
 
-func (e *Engine) reconfigure(ev Reconfigure) {
+func (e *Engine) reconfigure(now lease.Clock, ev Reconfigure) {
 	before := e.interfaces
-	e.cfg = ev.DHCP
-	e.server.Reconfigure(ev.DHCP, e.table)
+	e.cfg = ev.Config
+	e.server.Reconfigure(e.cfg.DHCP, e.table)
 	e.configured()
 	outside := 0
 	for b := range e.table.From(netip.Prefix{}) {
@@ -305,6 +341,7 @@ func (e *Engine) reconfigure(ev Reconfigure) {
 	}
 	e.trace(trace.Event{ID: trace.Reconfigured, Text: ev.Text})
 	e.traceOutside(outside)
+	e.relationships(now, e.cfg.Relationships, e.cfg.Flaws)
 }
 
 func (e *Engine) traceOutside(n int) {
@@ -314,9 +351,9 @@ func (e *Engine) traceOutside(n int) {
 }
 
 func (e *Engine) configured() {
-	e.interfaces = make(map[string]string, len(e.cfg.Links))
-	for i := range e.cfg.Links {
-		e.interfaces[e.cfg.Links[i].Name] = e.cfg.Links[i].Interface
+	e.interfaces = make(map[string]string, len(e.cfg.DHCP.Links))
+	for i := range e.cfg.DHCP.Links {
+		e.interfaces[e.cfg.DHCP.Links[i].Name] = e.cfg.DHCP.Links[i].Interface
 	}
 }
 
@@ -329,20 +366,44 @@ func (e *Engine) endLeases(now lease.Clock) {
 	}
 	for range endsPerStep {
 		b := e.table.FirstEnd()
-		if b == nil || b.Expires > now.Wall-ExpiryGrace {
+		if b == nil || b.End() > now.Wall-ExpiryGrace {
 			return
 		}
+		if b.Status.Available() {
+			e.forget(b)
+			continue
+		}
+		e.end(now, b, dhcp6.RanOut)
 		switch b.Status {
 		case lease.Active:
-			e.put(e.server.Ended(e.table, b, now.Wall, e.policy.Ended(b.Status, false)))
 			e.trace(trace.Event{ID: trace.LeaseExpired, Lease: b.Prefix, Link: b.Link, Client: b.Client})
 		case lease.Abandoned:
-			e.delete(b.Prefix)
 			e.trace(trace.Event{ID: trace.DeclineEnded, Lease: b.Prefix, Link: b.Link})
-		default:
-			e.delete(b.Prefix)
 		}
 	}
+}
+
+// end ends a lease, or the quarantine of an address. What is available and
+// remembers nobody needs no record.
+func (e *Engine) end(now lease.Clock, b *lease.Binding, cause dhcp6.Cause) {
+	ended := e.server.End(now, e.table, e.policy, b, cause)
+	if ended.Status.Available() && ended.Client == "" {
+		e.delete(b.Prefix)
+	} else {
+		e.put(ended)
+	}
+}
+
+// forget ends the memory of an available lease's last client. Of a FREE-BACKUP
+// prefix the record stays: that it is the secondary's stands nowhere else.
+func (e *Engine) forget(b *lease.Binding) {
+	if b.Status != lease.FreeBackup || b.Type != lease.IAPD {
+		e.delete(b.Prefix)
+		return
+	}
+	f := *b
+	f.Client, f.Expires = "", 0
+	e.put(&f)
 }
 
 func (e *Engine) put(b *lease.Binding) {
@@ -358,6 +419,7 @@ func (e *Engine) delete(p netip.Prefix) {
 // changed sees every change of the lease table: pools are counted, routes follow.
 func (e *Engine) changed(old, now *lease.Binding) {
 	e.server.Changed(old, now)
+	e.partnersChanged(old, now)
 	e.reroute(delegation(old, e.interfaces), delegation(now, e.interfaces))
 }
 
@@ -394,13 +456,14 @@ func (e *Engine) finish(now lease.Clock) {
 		e.floorSaved = now.Wall
 		e.ready.Commit.Set(storage.TimeFloor, binary.BigEndian.AppendUint64(nil, uint64(now.Wall)))
 	}
-	e.ready.WakeAt = Never
+	e.ready.WakeAt = e.wakePartners(now)
 	if e.shift.running() {
 		e.ready.WakeAt = now.Mono
-	} else if b := e.table.FirstEnd(); b != nil && b.Expires != lease.Forever {
-		wait := max(b.Expires+ExpiryGrace-now.Wall, 0)
-		e.ready.WakeAt = now.Mono + min(time.Duration(wait), wakeMax_s)*time.Second
+	} else if b := e.table.FirstEnd(); b != nil && b.End() != lease.Forever {
+		wait := max(b.End()+ExpiryGrace-now.Wall, 0)
+		e.ready.WakeAt = min(e.ready.WakeAt, now.Mono+min(time.Duration(wait), wakeMax_s)*time.Second)
 	}
+	e.ready.Offset = e.clock.offset
 	e.ready = nil
 }
 
