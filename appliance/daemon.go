@@ -97,7 +97,7 @@ func Open(o Options) (_ *Daemon, err error) {
 	if d.store, err = bolt.Open(d.leaseFile(), lease.FromUnix(d.since.Unix())); err != nil {
 		return nil, err
 	}
-	e := engine.New(&in.config.Server, o.Rand)
+	e := engine.New(engine.Config{DHCP: &in.config.Server}, o.Rand)
 	if err := d.store.Load(e.LoadBinding, func(v storage.Value) error {
 		if v.Name == storage.AdvertisedPrefixes {
 			return d.advertised.load(v.Data)

@@ -67,13 +67,13 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := engine.New(&dhcp6.Config{
+	e := engine.New(engine.Config{DHCP: &dhcp6.Config{
 		AcceptUnicast: true, Limits: dhcp6.DefaultLimits,
 		Links: []dhcp6.Link{{
 			Name: "lan", Interface: "lo", RapidCommit: true, Lifetimes: dhcp6.Lifetimes{Preferred: 60, Valid: 60},
 			Subnets: []dhcp6.Subnet{{Prefix: netip.MustParsePrefix("2001:db8::/64"), Pools: []dhcp6.Range{{First: netip.MustParseAddr("2001:db8::1000"), Last: netip.MustParseAddr("2001:db8::2000")}}}},
 		}},
-	}, rand.New(rand.NewPCG(1, 2)))
+	}}, rand.New(rand.NewPCG(1, 2)))
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	d.loop = newLoop(e, conn, newWriter(d.gate), newJournal(log, trace.Error), newRouteQueue(), clockFrom(time.Now()))
 	started := make(chan struct{})

@@ -602,7 +602,7 @@ func testNetworkStatus(b *box) {
 // ten is a delegated prefix; the one in the middle has a host name.
 func newLister(t testing.TB, bindings uint32) *Daemon {
 	t.Helper()
-	e := engine.New(&dhcp6.Config{Limits: dhcp6.DefaultLimits}, rand.New(rand.NewPCG(1, 2)))
+	e := engine.New(engine.Config{DHCP: &dhcp6.Config{Limits: dhcp6.DefaultLimits}}, rand.New(rand.NewPCG(1, 2)))
 	now := lease.FromUnix(time.Now().Unix())
 	for i := range bindings {
 		b := listed(i, now)

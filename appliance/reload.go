@@ -58,7 +58,7 @@ func (d *Daemon) apply(ctx context.Context, in *inForce, persist bool) error {
 		return err
 	}
 	old := d.inForce.Load()
-	err := d.loop.do(ctx, engine.Reconfigure{DHCP: &in.config.Server, Text: config.Diff(old.config, in.config)})
+	err := d.loop.do(ctx, engine.Reconfigure{Config: engine.Config{DHCP: &in.config.Server}, Text: config.Diff(old.config, in.config)})
 	if err != nil {
 		return err
 	}

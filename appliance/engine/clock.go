@@ -31,65 +31,81 @@ func (c *clock) raiseFloor(t lease.Time) {
 	}
 }
 
-// read returns the engine's time, and by how many seconds the wall clock has
-// jumped ahead since the last reading.
-func (c *clock) read(now lease.Clock) (wall, jump lease.Time) {
-	mono := lease.Time(now.Mono / time.Second)
+// at is the engine's time at a reading of the monotonic clock.
+func (c *clock) at(mono time.Duration) lease.Time { return c.offset + lease.Time(mono/time.Second) }
+
+// read returns the engine's time, and by how many seconds the wall clock was
+// set. A clock that reads less than what is on disk is behind: the engine's
+// time goes on from there until the clock has caught up. Once it agrees, the
+// engine follows it wherever it is set.
+func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 	if !c.started {
 		c.started = true
 		c.trusted = now.Wall >= c.floor
 		// One second on, so that what is on disk is older than all that follows.
-		c.offset = max(now.Wall, c.floor+1) - mono
-		c.boot = c.offset + mono
+		c.offset = max(now.Wall, c.floor+1) - lease.Time(now.Mono/time.Second)
+		c.boot = c.at(now.Mono)
 		return c.boot, 0
 	}
-	wall = c.offset + mono
-	switch diff := now.Wall - wall; {
-	case diff > slewMax:
-		jump = diff
-		fallthrough
-	case diff >= 0:
+	wall = c.at(now.Mono)
+	diff := now.Wall - wall
+	switch {
+	case diff >= -slewMax && diff <= slewMax: // a little behind: wait for it
 		c.trusted = true
-		c.offset += diff
-		wall += diff
-	case diff >= -slewMax: // a little behind: wait for it
-		c.trusted = true
-	default:
+		c.offset += max(diff, 0)
+		return wall + max(diff, 0), 0
+	case diff < 0 && (!c.trusted || now.Wall <= 0): // before 2000: no date at all
 		c.trusted = false
+		return wall, 0
 	}
-	return wall, jump
+	c.offset += diff
+	return wall + diff, diff
 }
 
-// readClock puts the engine's time into now. When the wall clock was behind and
-// has been set right, the leases that were given by the wrong time are shifted
-// by as much: their clients count seconds, not dates (D-342).
+// readClock puts the engine's time into now. When the clock is set, leases are
+// shifted with it: their clients count seconds, not dates (D-342). If it was
+// known to be behind, that goes for what was given by it; what is older has
+// the right date. If it seemed right, nobody knows which of the two dates is,
+// and everything is shifted: the time that is left to a lease stays the same.
 func (e *Engine) readClock(now lease.Clock) lease.Clock {
 	before, started, reading := e.clock.trusted, e.clock.started, now.Wall
-	wall, jump := e.clock.read(now)
+	wall, step := e.clock.read(now)
 	now.Wall = wall
-	if jump > 0 {
+	if step != 0 {
 		e.finishShift()
-		e.shift = shift{by: jump, from: e.clock.boot, to: wall - jump, left: true}
-		e.clock.boot += jump
+		e.shift = shift{by: step, from: e.clock.boot, left: true}
+		if before {
+			e.shift.from = anyTime
+		}
+		e.clock.boot += step
+		e.clock.trusted = true
+		e.floorSaved = 0
+		e.shiftPartners(now, step, e.shift.from)
 	}
 	switch {
 	case !e.clock.trusted && (before || !started):
 		e.trace(trace.Event{ID: trace.ClockUntrusted, Text: fmt.Sprintf("it reads %v, but it is at least %v", reading, wall)})
 	case e.clock.trusted && !before && started:
 		e.trace(trace.Event{ID: trace.ClockTrusted, Text: wall.String()})
+	case step != 0:
+		e.trace(trace.Event{ID: trace.ClockSet, N: int64(step)})
 	}
+	now.Untrusted = !e.clock.trusted || e.shift.running()
 	return now
 }
+
+// anyTime is before all times.
+const anyTime lease.Time = -1 << 63
 
 // shiftsPerStep bounds the leases that are shifted in one Step.
 const shiftsPerStep = 512
 
-// shift is the walk over the table after the wall clock jumped ahead.
+// shift is the walk over the table after the wall clock was set.
 type shift struct {
-	by       lease.Time
-	from, to lease.Time   // leases last dealt with in this time are shifted
-	next     netip.Prefix // where to go on
-	left     bool         // there is something to do
+	by   lease.Time
+	from lease.Time   // leases dealt with since are shifted
+	next netip.Prefix // where to go on
+	left bool         // there is something to do
 }
 
 func (s *shift) running() bool { return s.left }
@@ -105,22 +121,37 @@ func (e *Engine) shiftLeases() {
 			s.next, s.left = b.Prefix, true
 			break
 		}
-		if s.from <= b.LastTransaction && b.LastTransaction <= s.to && b.Expires != 0 && b.Expires != lease.Forever {
-			move = append(move, b)
-		}
+		move = append(move, b)
 	}
 	for _, b := range move {
-		m := *b
-		m.Expires += s.by
-		m.LastTransaction += s.by
-		if m.StartOfState >= s.from {
-			m.StartOfState += s.by
+		if m := s.shifted(b); m != *b {
+			e.put(&m)
 		}
-		if m.HeldUntil != 0 && m.HeldUntil != lease.Forever {
-			m.HeldUntil += s.by
-		}
-		e.put(&m)
 	}
+}
+
+// shifted is a lease by the corrected clock.
+func (s *shift) shifted(b *lease.Binding) lease.Binding {
+	m := *b
+	if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) < s.from {
+		return m
+	}
+	for _, t := range []*lease.Time{&m.LastTransaction, &m.StartOfState, &m.PartnerRawCLT} {
+		if *t != 0 && *t >= s.from {
+			*t += s.by
+		}
+	}
+	for _, t := range []*lease.Time{&m.Expires, &m.HeldUntil, &m.PartnerLifetime, &m.ExpirationTime} {
+		if *t != 0 && *t != lease.Forever {
+			*t += s.by
+		}
+	}
+	// What the partner has confirmed it did by a clock that was right, unless
+	// nobody knows.
+	if s.from == anyTime && m.AckedPartnerLifetime != 0 {
+		m.AckedPartnerLifetime += s.by
+	}
+	return m
 }
 
 func (e *Engine) finishShift() {

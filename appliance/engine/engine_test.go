@@ -48,7 +48,7 @@ func newBox(t *testing.T, wall lease.Time) *box {
 // boot starts a new engine from what is on the disk.
 func (b *box) boot() {
 	b.t.Helper()
-	b.e = New(config(), rand.New(rand.NewPCG(1, 2)))
+	b.e = New(Config{DHCP: config()}, rand.New(rand.NewPCG(1, 2)))
 	for _, v := range b.disk {
 		if err := b.e.LoadBinding(v); err != nil {
 			b.t.Fatal(err)
@@ -222,7 +222,7 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 		t.Fatalf("DUID %v, key %x", id, key)
 	}
 	other := newBox(t, 1000)
-	other.e = New(config(), rand.New(rand.NewPCG(3, 4)))
+	other.e = New(Config{DHCP: config()}, rand.New(rand.NewPCG(3, 4)))
 	other.e.Start(other.now, &other.ready)
 	if other.e.id == id || other.e.key == key {
 		t.Errorf("two boxes have DUIDs %v and %v", id, other.e.id)
@@ -345,16 +345,28 @@ func TestClockJumps(t *testing.T) {
 		t.Errorf("the shifted lease never ends: %v", got)
 	}
 
-	// Backwards: nothing ends early, time goes on.
+	// A clock that seemed right is set, forward and backward: the engine follows,
+	// and what is left to the leases stays the same.
 	b.step(b.client(dhcp6.Request, 3))
-	before := b.now.Wall
-	b.now.Wall -= 365 * 86400
-	r = b.step(Wake{})
-	if b.e.clock.trusted || !strings.Contains(kinds(r.Trace), "clock_untrusted") {
-		t.Errorf("trace: %s", kinds(r.Trace))
+	held = b.held(3)
+	for _, by := range []lease.Time{3600, -5 * 86400} {
+		left := b.e.table.Get(held[0]).Expires - b.now.Wall
+		b.now.Wall += by
+		r = b.step(Wake{})
+		if b.e.View(b.now).At.Wall != b.now.Wall || !strings.Contains(kinds(r.Trace), "clock_set") {
+			t.Errorf("set by %d: the engine has %v, trace: %s", by, b.e.View(b.now).At.Wall, kinds(r.Trace))
+		}
+		if now := b.e.table.Get(held[0]).Expires - b.now.Wall; now != left {
+			t.Errorf("set by %d: %d s are left of the lease, had %d", by, now, left)
+		}
 	}
-	if v := b.e.View(b.now); v.At.Wall < before {
-		t.Errorf("time ran backward to %v", v.At.Wall)
+	b.pass(99)
+	if got := b.held(3); !slices.Equal(got, held) {
+		t.Errorf("the lease ended early: %v, want %v", got, held)
+	}
+	b.pass(2 + ExpiryGrace)
+	if got := b.held(3); len(got) != 0 {
+		t.Errorf("the lease does not end: %v", got)
 	}
 }
 

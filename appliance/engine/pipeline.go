@@ -37,7 +37,7 @@ func (p *Pipeline) Advance(out *Outputs) (batch *storage.Batch) {
 		return nil
 	}
 	p.open, p.flying = p.flying, p.open
-	p.open.WakeAt = p.flying.WakeAt
+	p.open.WakeAt, p.open.Offset = p.flying.WakeAt, p.flying.Offset
 	p.busy = true
 	return &p.flying.Commit
 }
@@ -58,6 +58,7 @@ func (p *Pipeline) Pending() int { return len(p.open.Commit.Changes) }
 
 func (o *Outputs) append(more *Outputs) {
 	o.Packets = append(o.Packets, more.Packets...)
+	o.Partner = append(o.Partner, more.Partner...)
 	o.Routes = append(o.Routes, more.Routes...)
 	o.Done = append(o.Done, more.Done...)
 }
@@ -67,6 +68,7 @@ func (o *Outputs) Reset() { o.reset() }
 
 func (o *Outputs) reset() {
 	clear(o.Packets)
+	clear(o.Partner)
 	clear(o.Done)
-	o.Packets, o.Routes, o.Done = o.Packets[:0], o.Routes[:0], o.Done[:0]
+	o.Packets, o.Partner, o.Routes, o.Done = o.Packets[:0], o.Partner[:0], o.Routes[:0], o.Done[:0]
 }
