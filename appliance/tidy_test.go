@@ -22,6 +22,8 @@ const module = "github.com/tandem6/tandem6/"
 var mayImport = map[string][]string{
 	"failover/lease":        {},
 	"failover/trace":        {"failover/lease"},
+	"failover/wire":         {"failover/lease"},
+	"failover":              {"failover/lease", "failover/trace", "failover/wire"},
 	"storage":               {"failover/lease"},
 	"storage/bolt":          {"storage", "failover/lease"},
 	"storage/storagetest":   {"storage", "failover/lease"},
@@ -30,21 +32,23 @@ var mayImport = map[string][]string{
 	"appliance/dhcp6":       {"failover/lease", "failover/trace"},
 	"appliance/ra":          {},
 	"appliance/ra/kernel":   {"appliance/ra"},
-	"appliance/engine":      {"appliance/dhcp6", "failover/lease", "failover/trace", "storage", "netcfg"},
+	"appliance/engine":      {"appliance/dhcp6", "failover", "failover/lease", "failover/trace", "failover/wire", "storage", "netcfg"},
+	"appliance/sim":         {"appliance/dhcp6", "appliance/engine", "failover/...", "storage", "storage/storagetest", "netcfg"},
 	"appliance/udp6":        {},
 	"appliance/config":      {"appliance/dhcp6", "appliance/ra", "failover/lease", "netcfg"},
 	"appliance":             {"appliance/...", "failover/...", "storage/...", "netcfg/...", "web"},
 	"appliance/lab":         {},
 	"web":                   {},
 	"cmd/tandem6d":          {"appliance", "appliance/config", "failover/trace", "web"},
-	"cmd/tandem6":           {"web"},
+	"cmd/tandem6":           {"failover/wire", "web"},
+	"cmd/failsim":           {"appliance/sim"},
 	"cmd/ledger":            {},
 	"appliance/lab/cmd/...": {"appliance/lab"},
 }
 
 // pure are the packages without goroutines, channels, locks, clocks, global
 // randomness, operating system, sockets and logs.
-var pure = []string{"failover/lease", "failover/trace", "storage", "netcfg", "appliance/dhcp6", "appliance/ra", "appliance/engine"}
+var pure = []string{"failover", "failover/lease", "failover/trace", "failover/wire", "storage", "netcfg", "appliance/dhcp6", "appliance/ra", "appliance/engine"}
 
 // banned are the packages that a pure one must not import.
 var banned = []string{"os", "os/exec", "io/ioutil", "log", "log/slog", "net", "net/http", "sync", "sync/atomic", "syscall", "context", "crypto/rand", "math/rand", "golang.org/x/sys/unix", "unsafe", "runtime"}

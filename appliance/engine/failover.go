@@ -452,8 +452,8 @@ func (p policy) End(now lease.Clock, b, ended *lease.Binding, cause dhcp6.Cause)
 	f.End(ended)
 }
 
-// Relationships tells how each relationship stands.
-func (e *Engine) Relationships() []failover.Status {
+// relationshipStatus tells how each relationship stands.
+func (e *Engine) relationshipStatus() []failover.Status {
 	var list []failover.Status
 	for _, f := range e.partners.list {
 		list = append(list, f.Status())

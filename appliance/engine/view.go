@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/tandem6/tandem6/appliance/dhcp6"
+	"github.com/tandem6/tandem6/failover"
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/netcfg"
 )
@@ -19,6 +20,8 @@ type View struct {
 	Pools        []dhcp6.PoolUse
 	Stats        dhcp6.Stats
 
+	Relationships []failover.Status
+
 	interfaces map[string]string
 }
 
@@ -28,9 +31,13 @@ func (e *Engine) View(now lease.Clock) *View {
 	return &View{
 		At: now, ClockTrusted: e.clock.trusted, ServerID: e.id, AddressKey: e.key,
 		Leases: e.table.Snapshot(), Pools: e.server.Pools(), Stats: *e.server.Stats(),
-		interfaces: e.interfaces,
+		Relationships: e.relationshipStatus(), interfaces: e.interfaces,
 	}
 }
+
+// Table is the engine's own lease table, for the simulator to look at between
+// two Steps. It must not be changed.
+func (e *Engine) Table() *lease.Table { return e.table }
 
 // Delegations walks the routes that the leases demand.
 func (v *View) Delegations() iter.Seq[netcfg.Delegation] {
