@@ -38,13 +38,6 @@ const (
 	floorInterval = 3600 // seconds
 )
 
-// Config is what an engine is to do. It is valid.
-type Config struct {
-	DHCP          *dhcp6.Config
-	Relationships []failover.Config // of their Links only the names count; DHCP says the rest
-	Flaws         failover.Flaw     // for the simulator alone
-}
-
 // Event is what can happen to the engine.
 type Event interface{ event() }
 
