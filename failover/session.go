@@ -538,3 +538,11 @@ func (e *Endpoint) gone(why string) {
 		e.armAutoPartnerDown()
 	}
 }
+
+// Connection is the connection in use; 0: none.
+func (e *Endpoint) Connection() ConnID {
+	if e.session == nil {
+		return 0
+	}
+	return e.session.id
+}
