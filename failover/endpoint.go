@@ -272,6 +272,10 @@ func (e *Endpoint) tick() {
 	if now >= e.sweepAt {
 		e.sweep()
 	}
+	if serving(e.state) && e.record.Loss == lossPromises && now >= e.grantsFrom {
+		e.forgive()
+		e.store()
+	}
 	e.balance()
 }
 
