@@ -23,8 +23,10 @@ const (
 	// commitSpacing is the least time between two commits while there is a lot
 	// to store. A client does not feel it, but the flash does: a hundred leases
 	// in one commit cost a quarter of the pages of ten times ten. The first
-	// commit after a rest is not delayed.
+	// commit after a rest is not delayed, nor is one of commitEnough changes,
+	// for which more would not save much.
 	commitSpacing = 5 * time.Millisecond
+	commitEnough  = 64
 	// ordersMax is how many orders of others may wait for the loop.
 	ordersMax = 64
 )
@@ -35,6 +37,7 @@ type loop struct {
 	engine   *engine.Engine
 	pipeline engine.Pipeline
 	conn     *udp6.Conn
+	sender   *sender // while run runs
 	writer   *writer
 	journal  *journal
 	routes   *routeQueue
@@ -42,7 +45,8 @@ type loop struct {
 	clock    func() lease.Clock
 
 	out      engine.Outputs
-	sends    []udp6.Outgoing
+	sends    []udp6.Outgoing // to hand to the sender
+	spare    []udp6.Outgoing // nil: with the sender
 	received engine.Received
 	tickets  map[uint64]func(error) // who waits for a Done
 	ticket   uint64
@@ -82,6 +86,8 @@ func newLoop(e *engine.Engine, conn *udp6.Conn, w *writer, j *journal, routes *r
 // when the first batch is on disk: from then on the server may be announced.
 func (l *loop) run(ctx context.Context, started chan<- struct{}) error {
 	defer close(l.writer.batches)
+	l.sender = startSender(l.conn, l.journal)
+	defer l.sender.close()
 	l.engine.Start(l.clock(), l.pipeline.Open())
 	l.advance()
 	timer := time.NewTimer(0)
@@ -97,6 +103,10 @@ func (l *loop) run(ctx context.Context, started chan<- struct{}) error {
 		if l.pipeline.Pending() >= pendingMax {
 			packets = nil
 		}
+		var idle <-chan []udp6.Outgoing
+		if len(l.sends) > 0 {
+			idle = l.sender.idle
+		}
 		l.arm(timer)
 		select {
 		case <-packets:
@@ -107,6 +117,7 @@ func (l *loop) run(ctx context.Context, started chan<- struct{}) error {
 			}
 		case o := <-l.orders:
 			l.obey(o)
+		case l.spare = <-idle:
 		case <-l.spacing.C:
 		case <-timer.C:
 			l.engine.Step(l.clock(), engine.Wake{}, l.pipeline.Open())
@@ -169,7 +180,7 @@ func (l *loop) advance() {
 // putOff reports whether the next commit waits for more to store, and sets the
 // timer for its end.
 func (l *loop) putOff() bool {
-	if l.pipeline.Busy() || l.pipeline.Pending() == 0 || l.stopping {
+	if n := l.pipeline.Pending(); l.pipeline.Busy() || n == 0 || n >= commitEnough || l.stopping {
 		return false
 	}
 	wait := commitSpacing - time.Since(l.committing)
@@ -183,21 +194,39 @@ func (l *loop) putOff() bool {
 // send carries out the outputs.
 func (l *loop) send() {
 	l.routes.add(l.out.Routes)
-	l.sends = l.sends[:0]
 	for _, p := range l.out.Packets {
 		l.sends = append(l.sends, udp6.Outgoing{Payload: p.Data, Destination: p.Destination, IfIndex: p.IfIndex})
 	}
 	if len(l.sends) > 0 {
-		if _, err := l.conn.Send(l.sends); err != nil {
-			l.journal.sendFailed(err)
-		}
-		clear(l.sends)
+		l.sendOff()
 	}
 	for _, d := range l.out.Done {
 		l.tickets[d.Ticket](d.Err)
 		delete(l.tickets, d.Ticket)
 	}
 	l.out.Reset()
+}
+
+// sendOff sends a few packets and has the sender send more. While that is busy
+// they gather.
+func (l *loop) sendOff() {
+	if l.spare == nil {
+		select {
+		case l.spare = <-l.sender.idle:
+		default:
+			if len(l.sends) < unsentMax && !l.stopping {
+				return
+			}
+			l.spare = <-l.sender.idle
+		}
+	}
+	if len(l.sends) < handOverMin {
+		l.sender.send(l.sends)
+		l.sends = l.sends[:0]
+		return
+	}
+	l.sender.batches <- l.sends
+	l.sends, l.spare = l.spare, nil
 }
 
 func (l *loop) obey(o order) {

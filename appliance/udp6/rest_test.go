@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// A quiet reader never rests, a busy one does, and it stops when it is quiet again.
+// A quiet reader never rests, a busy one does, the shorter the more arrives, and it stops when it is quiet again.
 func TestRester(t *testing.T) {
 	var r rester
 	now := time.Unix(1000, 0)
+	var last time.Duration
 	arrive := func(every time.Duration, n int) (rests int) {
 		for range n {
 			now = now.Add(every)
-			if r.read(1, now) > 0 {
+			if last = r.read(1, now); last > 0 {
 				rests++
 			}
 		}
@@ -23,6 +24,17 @@ func TestRester(t *testing.T) {
 	}
 	if n := arrive(50*time.Microsecond, 2000); n < 1500 {
 		t.Errorf("20,000 a second: %d rests of 2,000", n)
+	}
+	if want := restBatch * 50 * time.Microsecond; last != want {
+		t.Errorf("20,000 a second: a rest of %v, want %v", last, want)
+	}
+	arrive(200*time.Microsecond, 1000)
+	if last != restMax {
+		t.Errorf("5,000 a second: a rest of %v, want %v", last, restMax)
+	}
+	arrive(10*time.Microsecond, 10_000)
+	if want := restBatch * 10 * time.Microsecond; last != want {
+		t.Errorf("100,000 a second: a rest of %v, want %v", last, want)
 	}
 	arrive(time.Millisecond, 20)
 	if n := arrive(time.Millisecond, 100); n != 0 {
