@@ -42,7 +42,6 @@ var leaseTypes = []leaseType{
 }
 
 const (
-	streams     = 3      // probes with the bench's own generator
 	firstRate   = 2000   // exchanges per second; every server here masters it
 	rateLimit   = 200000 // no server and no load generator comes near
 	steps       = 3      // of bisection after the first rate that fails
@@ -58,11 +57,19 @@ const (
 func main() {
 	log.SetFlags(log.Ltime)
 	servers := flag.String("servers", serverNames, "the `servers` to measure, with commas between them; the last is what the others are compared with")
+	leases := flag.String("leases", "", "only `what` the clients ask for: addresses, prefixes or both")
 	seconds := flag.Int("seconds", 3, "how long each probe lasts")
+	probes := flag.Int("probes", 3, "how many probes with the bench's own load generator the median is taken of")
 	bin := flag.String("bin", "", "`folder` with tandem6d and tandem6; empty: build them")
 	parent := flag.String("dir", "", "`folder` for the lease databases; empty: the system's for temporary files")
 	short := flag.Bool("short", false, "only the bench's own load generator: a minute")
 	flag.Parse()
+	if *leases != "" {
+		leaseTypes = slices.DeleteFunc(leaseTypes, func(l leaseType) bool { return l.name != *leases })
+		if len(leaseTypes) == 0 {
+			log.Fatalf("error: -leases: %q is unknown", *leases)
+		}
+	}
 	dir, err := os.MkdirTemp(*parent, "tandem6-bench-")
 	if err != nil {
 		log.Fatal(err)
@@ -74,7 +81,7 @@ func main() {
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}()
-	b := &bench{dir: dir, seconds: *seconds, binaries: lab.Binaries(*bin), servers: strings.Split(*servers, ",")}
+	b := &bench{dir: dir, seconds: *seconds, probes: *probes, binaries: lab.Binaries(*bin), servers: strings.Split(*servers, ",")}
 	err = b.run(os.Stdout, *short)
 	os.RemoveAll(dir)
 	if err != nil {
@@ -85,6 +92,7 @@ func main() {
 type bench struct {
 	dir      string
 	seconds  int
+	probes   int
 	binaries lab.Binaries
 	servers  []string
 	waited   time.Duration // for the machine to become quiet
@@ -103,6 +111,8 @@ type probe[R any] struct {
 	load       R
 	serverTime time.Duration // processor time of the server
 	otherCores float64       // processors that were busy with anything but server and load generator
+	idleCores  float64       // processors that had nothing to do
+	generator  time.Duration // processor time of the load generator
 }
 
 // perExchange is the server's processor time for each completed exchange, in microseconds.
@@ -169,7 +179,10 @@ func measure[R any](b *bench, server string, load func(*session, *lab.Network) (
 			s.Fatalf("%v", err)
 		}
 		p.load, p.serverTime = result, server1-server0
-		p.otherCores = max(0, (machine1-machine0-p.serverTime-generatorTime).Seconds()/time.Since(start).Seconds())
+		took := time.Since(start)
+		p.generator = generatorTime
+		p.otherCores = max(0, (machine1-machine0-p.serverTime-generatorTime).Seconds()/took.Seconds())
+		p.idleCores = max(0, float64(runtime.NumCPU())-(machine1-machine0).Seconds()/took.Seconds())
 	})
 	return p, err
 }
@@ -191,8 +204,8 @@ func (b *bench) waitForQuiet() {
 // throughput measures with the bench's own load generator. The servers take turns, so that other work on the machine meets them
 // alike.
 func (b *bench) throughput(w io.Writer) error {
-	probes := make(map[key][]probe[streamResult])
-	for range streams {
+	results := make(map[key][]probe[streamResult])
+	for range b.probes {
 		for _, leases := range leaseTypes {
 			for _, server := range b.servers {
 				p, err := measure(b, server, func(s *session, n *lab.Network) (streamResult, time.Duration) {
@@ -203,20 +216,21 @@ func (b *bench) throughput(w io.Writer) error {
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", server, leases.name, err)
 				}
-				log.Printf("%s, %s, %d under way: %d/s, %d lost, %d refused, %d µs each; %.1f processors busy elsewhere", server, leases.name,
-					streamInFlight, p.load.completed/b.seconds, p.load.lost, p.load.refused, p.perExchange(p.load.completed), p.otherCores)
+				log.Printf("%s, %s, %d under way: %d/s, %d lost, %d refused, %d µs each, %d the generator's; %.1f processors busy elsewhere, %.1f idle",
+					server, leases.name, streamInFlight, p.load.completed/b.seconds, p.load.lost, p.load.refused, p.perExchange(p.load.completed),
+					p.generator.Microseconds()/int64(max(1, p.load.completed)), p.otherCores, p.idleCores)
 				k := key{server, leaseName(leases.name)}
-				probes[k] = append(probes[k], p)
+				results[k] = append(results[k], p)
 			}
 		}
 	}
 	median := func(server string, leases leaseType) probe[streamResult] {
-		list := probes[key{server, leaseName(leases.name)}]
+		list := results[key{server, leaseName(leases.name)}]
 		slices.SortFunc(list, func(a, b probe[streamResult]) int { return a.load.completed - b.load.completed })
 		return list[len(list)/2]
 	}
 	peer := b.servers[len(b.servers)-1]
-	fmt.Fprintf(w, "With %d exchanges under way (median of %d probes):\n\n", streamInFlight, streams)
+	fmt.Fprintf(w, "With %d exchanges under way (median of %d probes):\n\n", streamInFlight, b.probes)
 	fmt.Fprintf(w, "| leases | server | exchanges/s | against %s | lost | Solicit median ms | p99 ms | Request median ms | p99 ms | server's processor µs per exchange | processors busy elsewhere |\n", peer)
 	fmt.Fprintln(w, "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, leases := range leaseTypes {

@@ -19,7 +19,8 @@ import (
 // and nothing else, because the load generator shares the processors with the server that it measures: golang.org/x/net/ipv6
 // lists all interfaces of the machine for each batch whose destination has a zone, which took three times as long as the rest.
 type batchSocket struct {
-	file     *os.File // blocking: the thread has nothing else to do
+	file     *os.File // keeps fd open
+	fd       uintptr  // blocking: the thread has nothing else to do
 	to       unix.RawSockaddrInet6
 	outgoing [streamBatch]mmsghdr
 	incoming [streamBatch]mmsghdr
@@ -46,13 +47,12 @@ func newBatchSocket(conn *net.UDPConn, to netip.AddrPort, wait time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &batchSocket{file: file}
+	s := &batchSocket{file: file, fd: file.Fd()}
 	timeout := unix.NsecToTimeval(wait.Nanoseconds())
-	fd := int(file.Fd())
-	if err := unix.SetNonblock(fd, false); err != nil {
+	if err := unix.SetNonblock(int(s.fd), false); err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+	if err := unix.SetsockoptTimeval(int(s.fd), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return nil, os.NewSyscallError("setsockopt SO_RCVTIMEO", err)
 	}
 	s.to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.Addr().As16(), Scope_id: uint32(zone)}
@@ -114,7 +114,7 @@ func (s *batchSocket) receive(take func(packet []byte) error) error {
 
 func (s *batchSocket) call(trap uintptr, messages []mmsghdr, flags uintptr) (int, error) {
 	for {
-		n, _, errno := syscall.Syscall6(trap, s.file.Fd(), uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), flags, 0, 0)
+		n, _, errno := syscall.RawSyscall6(trap, s.fd, uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), flags, 0, 0)
 		runtime.KeepAlive(s)
 		if errno == 0 {
 			return int(n), nil
