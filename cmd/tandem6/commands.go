@@ -136,6 +136,7 @@ new key. Both boxes of a pair need the same: set it on the other box, too.`,
 tandem6 address-key show | ssh other-box tandem6 address-key set -`,
 			define: func(*flag.FlagSet) action { return addressKeyRenew },
 		},
+		decodeCommand,
 		{
 			name: "version", brief: "print the version of this program",
 			about:  "Prints the version of this program. \"tandem6 status\" shows that of the daemon.",

@@ -308,7 +308,7 @@ local function client_fqdn(d, tree)
   if problem then return "", problem end
   tree:add(F.fqdn_flags, range(d, 0, 1))
   if d.len > 1 then tree:add(F.fqdn, range(d, 1, d.len - 1), text) end
-  return text .. " " .. flags({ "S", "O", "N" })(range(d, 0, 1):uint())
+  return (d.len > 1 and text or "no name") .. ", flags " .. flags({ "S", "O", "N" })(range(d, 0, 1):uint())
 end
 
 local function relay_data(d, tree)

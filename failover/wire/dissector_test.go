@@ -207,9 +207,15 @@ func compare(t *testing.T, name string, got node, b []byte, words bool) {
 		}
 		lines = b.String()
 	}
-	if lines != want.String() {
-		t.Errorf("%s: tshark says\n%swant\n%s", name, lines, want.String())
+	if lines == want.String() {
+		return
 	}
+	gotLines, wantLines := strings.Split(lines, "\n"), strings.Split(want.String(), "\n")
+	i := 0
+	for i < min(len(gotLines), len(wantLines))-1 && gotLines[i] == wantLines[i] {
+		i++
+	}
+	t.Errorf("%s: line %d: tshark says\n%s\nwant\n%s", name, i+1, gotLines[i], wantLines[i])
 }
 
 // tshark names every message and every option, and shows the same of them as this

@@ -82,6 +82,14 @@ func (d *Deframer) Next(p []byte) (message, rest []byte, err error) {
 	return d.frame[sizeLen:], p, nil
 }
 
+// Held is how many octets of a frame that is not complete have come.
+func (d *Deframer) Held() int {
+	if d.complete {
+		return 0
+	}
+	return len(d.frame)
+}
+
 // take moves octets from p to the frame until it has n of them.
 func (d *Deframer) take(p []byte, n int) []byte {
 	n = min(max(n-len(d.frame), 0), len(p))

@@ -75,6 +75,12 @@ func TestDeframeHoldsNothingBack(t *testing.T) {
 		if err != nil || !bytes.Equal(message, unhex(t, "17000001")) || !bytes.Equal(rest, unhex(t, "1603")) {
 			t.Errorf("%x, %x behind it, %v", message, rest, err)
 		}
+		if d.Held() != 0 {
+			t.Errorf("%d octets are held", d.Held())
+		}
+		if d.Next(unhex(t, "00")); d.Held() != 1 {
+			t.Errorf("%d octets are held of 1", d.Held())
+		}
 	}
 }
 

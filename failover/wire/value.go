@@ -89,7 +89,11 @@ type FQDN struct {
 }
 
 func (f FQDN) String() string {
-	return fmt.Sprintf("%v %s", f.Name, flagNames(uint(f.Flags), "S", "O", "N"))
+	name := "no name"
+	if f.Name != "" {
+		name = f.Name.String()
+	}
+	return fmt.Sprintf("%s, flags %s", name, flagNames(uint(f.Flags), "S", "O", "N"))
 }
 
 // A kind is how the content of an option is encoded, and what people call it.
