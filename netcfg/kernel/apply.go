@@ -22,14 +22,19 @@ func (h *Handle) Apply(ops []netcfg.Op) []error {
 	var errs []error
 	omitted := 0
 	a := applier{Handle: h}
-	for _, op := range ops {
-		err := a.apply(op)
-		switch {
-		case err == nil:
-		case len(errs) < MaxErrors:
-			errs = append(errs, explain(op, err))
-		default:
-			omitted++
+	for run := range runs(ops) {
+		if len(run) > 1 && a.burst(run) == nil {
+			continue
+		}
+		for _, op := range run { // again after an error, to learn which
+			err := a.apply(op)
+			switch {
+			case err == nil:
+			case len(errs) < MaxErrors:
+				errs = append(errs, explain(op, err))
+			default:
+				omitted++
+			}
 		}
 	}
 	if omitted > 0 {
@@ -165,12 +170,31 @@ func (a *applier) hasAddress(index int, address netip.Prefix) bool {
 	return err == nil && slices.ContainsFunc(addresses, func(have netcfg.Address) bool { return have.Prefix == address })
 }
 
-func (a *applier) addRoute(r netcfg.Route) error {
-	message, err := a.routeMessage(nl.NewRtMsg(), r)
+// routeRequest is the request that does op, without asking for an answer.
+func (a *applier) routeRequest(op netcfg.Op) (*nl.NetlinkRequest, error) {
+	switch op := op.(type) {
+	case netcfg.RouteAdd:
+		message, err := a.routeMessage(nl.NewRtMsg(), op.Route)
+		return a.request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, message...), err
+	case netcfg.RouteDel:
+		message, err := a.routeMessage(nl.NewRtDelMsg(), op.Route)
+		return a.request(unix.RTM_DELROUTE, 0, message...), err
+	}
+	panic(fmt.Sprintf("kernel: %T is no operation on a route", op))
+}
+
+func (a *applier) changeRoute(op netcfg.Op) error {
+	request, err := a.routeRequest(op)
 	if err != nil {
 		return err
 	}
-	err = a.change(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, message...)
+	request.Flags |= unix.NLM_F_ACK
+	_, err = request.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+func (a *applier) addRoute(r netcfg.Route) error {
+	err := a.changeRoute(netcfg.RouteAdd{Route: r})
 	if errors.Is(err, unix.EEXIST) && a.hasRoute(r) {
 		return nil
 	}
@@ -178,10 +202,7 @@ func (a *applier) addRoute(r netcfg.Route) error {
 }
 
 func (a *applier) delRoute(r netcfg.Route) error {
-	message, err := a.routeMessage(nl.NewRtDelMsg(), r)
-	if err == nil {
-		err = a.change(unix.RTM_DELROUTE, 0, message...)
-	}
+	err := a.changeRoute(netcfg.RouteDel{Route: r})
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
 		return nil // it is gone, or somebody else's
 	}
