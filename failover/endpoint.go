@@ -70,6 +70,7 @@ type Endpoint struct {
 	scanAt      time.Duration
 	poolReqAt   time.Duration // earliest next POOLREQ
 	poolReqDue  bool
+	entered     uint64 // NORMAL, or contact in PARTNER-DOWN, after this change
 	sweepAt     time.Duration
 	sweepFrom   netip.Prefix
 	stopped     bool // by the operator: no more connections
@@ -240,7 +241,7 @@ func (e *Endpoint) WakeAt() time.Duration {
 		at = min(at, s.wakeAt(e))
 		if s.phase == open {
 			at = min(at, e.scanAt)
-			if e.poolReqDue {
+			if e.poolReqReady() {
 				at = min(at, e.poolReqAt)
 			}
 		}

@@ -19,6 +19,12 @@ func (e *Endpoint) receiveUpdate(m *wire.BndUpd) {
 		e.answerUpdate(&wire.BndReply{Header: wire.Header{TransactionID: m.TransactionID}, Status: wire.Some(status)})
 		return
 	}
+	if !answerable(m) {
+		status = wire.Status{Code: wire.UnspecFail, Text: fmt.Sprintf("more than %d leases in one update, or a long VPN name", leasesTaken)}
+		e.refuse(nil, status)
+		e.answerUpdate(&wire.BndReply{Header: wire.Header{TransactionID: m.TransactionID}, ClientData: &wire.ClientData{ClientID: m.ClientData.ClientID, Status: wire.Some(status)}})
+		return
+	}
 	r := m.Reply()
 	if m.Prefix != nil {
 		if !refuse {
@@ -40,16 +46,43 @@ func (e *Endpoint) receiveUpdate(m *wire.BndUpd) {
 		e.answerUpdate(r)
 		return
 	}
+	worded := 0
 	for i := range m.ClientData.IAs {
 		ia := &m.ClientData.IAs[i]
 		for j := range ia.Leases {
 			if status, refuse := e.take(&ia.Leases[j], ia, m.ClientData); refuse {
 				e.refuse(&ia.Leases[j], status)
+				if worded++; worded > refusalsWorded {
+					status.Text = ""
+				}
 				r.ClientData.IAs[i].Leases[j].Status = wire.Some(status)
 			}
 		}
 	}
 	e.answerUpdate(r)
+}
+
+const (
+	// leasesTaken and vssTaken bound an update so that the answer, which repeats
+	// each lease with its fate, is a message too. Ours are smaller by far.
+	leasesTaken = 512
+	vssTaken    = 255
+	// refusalsWorded is for how many leases of an update the answer says in words
+	// why they are refused.
+	refusalsWorded = 64
+)
+
+// answerable reports whether the answer to an update fits a message.
+func answerable(m *wire.BndUpd) bool {
+	if m.ClientData == nil {
+		return true
+	}
+	n := len(m.ClientData.IAs)
+	for i := range m.ClientData.IAs {
+		n += len(m.ClientData.IAs[i].Leases)
+	}
+	vss, _ := m.ClientData.VSS.Get()
+	return n <= leasesTaken && len(vss.Data) <= vssTaken
 }
 
 func (e *Endpoint) answerUpdate(r *wire.BndReply) {

@@ -173,14 +173,20 @@ func (e *Endpoint) finishAnswer() {
 	if a == nil || a.walking || !a.all && a.from < a.upTo {
 		return
 	}
-	if !e.flawed(FlawUpdDoneEarly) {
-		for _, u := range s.flight {
-			if a.all && u.walk || !a.all && u.first != 0 && u.first <= a.upTo {
-				return
-			}
-		}
+	if !e.flawed(FlawUpdDoneEarly) && (a.all && !s.walked() || !a.all && !s.landed(a.upTo)) {
+		return
 	}
 	s.answer = nil
 	e.send(&wire.UpdDone{Header: wire.Header{TransactionID: a.id}})
 	e.tell(trace.Event{ID: trace.FailoverAnswered, N: int64(a.n)})
+}
+
+// walked reports whether all updates of an answer to UPDREQALL are answered.
+func (s *session) walked() bool {
+	for _, u := range s.flight {
+		if u.walk {
+			return false
+		}
+	}
+	return true
 }

@@ -370,11 +370,13 @@ func (e *Endpoint) receiveState(m *wire.State) {
 		e.leaveStartup(state, since)
 	}
 	if s.ackStartup { // it will come out of it and say so
+		s.met = false
 		return
 	}
 	on := news
 	if !s.met {
 		s.met, on = true, contact
+		e.entered = e.lastChange
 	} else if !changed {
 		e.met()
 		return

@@ -24,7 +24,7 @@ func flowing(s State) bool {
 func (e *Endpoint) run(on cause) {
 	for {
 		t := next(e.state, on, e.cfg.Role, e.record.Partner)
-		if t == nil {
+		if t == nil || t.from == PartnerDown && t.to == Normal && !e.partnerKnows() {
 			break
 		}
 		e.become(t.to, t.id)
@@ -34,6 +34,21 @@ func (e *Endpoint) run(on cause) {
 		on = entry
 	}
 	e.met()
+}
+
+// partnerKnows reports whether the partner can serve again after PARTNER-DOWN: it
+// has confirmed what was promised without regard to it, and what came later is
+// on its way before the STATE that lets it serve.
+func (e *Endpoint) partnerKnows() bool {
+	_, _, more := e.nextChange(e.session.sent)
+	return !more && e.told(e.entered)
+}
+
+// leavePartnerDown looks again for the end of PARTNER-DOWN.
+func (e *Endpoint) leavePartnerDown() {
+	if e.state == PartnerDown && e.record.Partner == RecoverDone && e.partnerKnows() {
+		e.run(entry)
+	}
 }
 
 // inContact reports whether communications are OK and the partner's state is
@@ -86,11 +101,13 @@ func (e *Endpoint) enter(from State) {
 		e.sweepAt = now + sweepEvery
 	case Normal:
 		e.poolReqDue = e.cfg.Role == lease.Secondary
+		e.entered = e.lastChange
 		if e.session != nil {
 			e.session.sent = 0 // T-33: all that is unconfirmed
 		}
 	case PotentialConflict:
 		if e.session != nil {
+			e.session.request = nil // an older one does not cover what came since
 			e.session.stirred(e)
 		}
 	}

@@ -77,11 +77,38 @@ func (e *Endpoint) pump() {
 		}
 	}
 	e.finishAnswer()
-	if e.poolReqDue && e.state == Normal && e.now.Mono >= e.poolReqAt && len(s.flying) == 0 {
+	e.leavePartnerDown()
+	if e.poolReqReady() && e.now.Mono >= e.poolReqAt {
 		e.poolReqDue = false
 		e.poolReqAt = e.now.Mono + poolReqEvery
 		e.send(&wire.PoolReq{Header: wire.Header{TransactionID: e.nextID()}})
 	}
+}
+
+// told reports whether the partner has answered every change up to a number.
+func (e *Endpoint) told(upTo uint64) bool {
+	s := e.session
+	if n, _, ok := e.nextChange(s.sent); ok && n <= upTo {
+		return false
+	}
+	return s.landed(upTo)
+}
+
+// landed reports whether every update with a change up to a number that was sent
+// is answered.
+func (s *session) landed(upTo uint64) bool {
+	for _, u := range s.flight {
+		if u.first != 0 && u.first <= upTo {
+			return false
+		}
+	}
+	return true
+}
+
+// poolReqReady reports whether a POOLREQ can be sent: in NORMAL, after what the
+// partner lacked at its beginning (T-33).
+func (e *Endpoint) poolReqReady() bool {
+	return e.poolReqDue && e.state == Normal && e.session.met && e.told(e.entered)
 }
 
 // sendNextChange sends the oldest change that was not sent on this connection.
@@ -207,6 +234,9 @@ func (e *Endpoint) receiveReply(m *wire.BndReply) {
 	}
 	u.answered = true
 	delete(s.flight, u.id)
+	if e.state == PotentialConflict { // elsewhere only what the partner sends is progress
+		s.stirred(e)
+	}
 	for _, b := range u.sent {
 		delete(s.flying, b.Change)
 	}
