@@ -34,8 +34,8 @@ func wants(t *testing.T, name string, got Opt[Status], code StatusCode, text str
 	}
 }
 
-// F-072 to F-077, F-086, F-128 to F-130: what CONNECT, CONNECTREPLY and STATE must
-// hold is missed when it is not there.
+// What CONNECT, CONNECTREPLY and STATE must hold (RFC 8156 sections 6.1 and 6.3) is
+// missed when it is not there.
 func TestCheckConnectAndState(t *testing.T) {
 	for name, change := range map[string]func(*Connect){
 		"":                            func(*Connect) {},
@@ -81,7 +81,7 @@ func TestCheckConnectAndState(t *testing.T) {
 	for s := range 256 {
 		m := vector[*State](t, "STATE: PARTNER-DOWN")
 		m.ServerState = Some(ServerState(s))
-		want := "never sent" // F-051, Q-76
+		want := "never sent"
 		if s >= 2 && s <= 10 {
 			want = ""
 		}
@@ -89,8 +89,8 @@ func TestCheckConnectAndState(t *testing.T) {
 	}
 }
 
-// F-193, F-194, F-199, F-201, F-209, F-214, F-220: what makes a whole BNDUPD
-// impossible to process. F-221 each with MissingBindingInformation.
+// F-220, F-221: what makes a whole BNDUPD impossible to process is answered with
+// MissingBindingInformation, each missing option in turn.
 func TestCheckUpdate(t *testing.T) {
 	for _, c := range []struct {
 		missing string
@@ -121,8 +121,7 @@ func TestCheckUpdate(t *testing.T) {
 	wants(t, "prefix", m.Check(), MissingBindingInformation, "OPTION_LQ_BASE_TIME")
 }
 
-// F-202, F-203, F-204, F-210, F-211, Q-49, Q-76: what makes one lease of an update
-// impossible to process.
+// F-221, Q-49, Q-76: what makes one lease of an update impossible to process.
 func TestCheckLease(t *testing.T) {
 	for _, c := range []struct {
 		missing string
@@ -168,7 +167,8 @@ func TestCheckLease(t *testing.T) {
 }
 
 // F-038, F-223, F-224, F-255, F-258 to F-263, F-265: the answer that accepts an
-// update, by the vectors, and for one that has everything.
+// update, by the vectors, and for one that has everything, with an echo that is
+// exact in every bit.
 func TestReply(t *testing.T) {
 	for _, name := range []string{"prefix", "address"} {
 		got := vector[*BndUpd](t, "BNDUPD: "+name).Reply()

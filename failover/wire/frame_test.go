@@ -157,8 +157,8 @@ func TestDeframeMemory(t *testing.T) {
 	}
 }
 
-// F-146: sent-time can be set when the frame is about to leave; STARTTLS and its
-// REPLY have none (F-009).
+// The sent-time can be set when the frame is about to leave (RFC 8156 section
+// 7.1). F-009: STARTTLS and its REPLY have none.
 func TestStamp(t *testing.T) {
 	for _, v := range vectors {
 		frame := unhex(t, v.frame)

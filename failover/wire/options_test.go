@@ -297,8 +297,8 @@ func split(s string) (digits, words string) {
 }
 
 // An option in a place that does not define it is kept and means nothing,
-// whatever it contains; so is one that nobody knows. F-109: also in a
-// STARTTLS.
+// whatever it contains; so is one that nobody knows. STARTTLS and CONTACT
+// define none.
 func TestOptionsOutOfPlace(t *testing.T) {
 	for place, wrap := range inside {
 		for code := range OptionCode(140) {

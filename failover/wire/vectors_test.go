@@ -119,8 +119,8 @@ var vectors = []struct {
 			}},
 		},
 	}},
-	{"BNDUPD: everything", `0169 18 000006 2D24BD00
-		002D015D
+	{"BNDUPD: everything", `0171 18 000006 2D24BD00
+		002D0165
 			0001000A 000300010200000000BB
 			00640004 2D24BD00
 			00440005 00 626C7565
@@ -136,9 +136,9 @@ var vectors = []struct {
 			0004002D 00000002
 				00050025 20010DB8000000000000000000001002 00000000 0000003C
 					00720001 07  00850004 2D24BD00
-			00190072 00000003 00000708 00000B40
-				001A002E 00000E10 00001C20 38 20010DB8000001000000000000000000
-					00720001 01  00850004 2D24BD00  007E0004 2D24BC9C
+			0019007A 00000003 00000708 00000B40
+				001A0036 00000E10 00001C20 38 20010DB8000001000000000000000000
+					00720001 01  00850004 2D24BD00  007E0004 2D24BC9C  00780004 2D24CB10
 				001A0030 00000E10 00001C20 40 20010DB8000002000000000000000000
 					00720001 03  00850004 2D24BD00  00270006 01 0474696E79`, nil},
 }
@@ -164,6 +164,7 @@ func init() {
 				{
 					Prefix: prefix("2001:db8:0:100::/56"), Preferred: 3600, Valid: 7200,
 					BindingStatus: Some(lease.Active), StartTimeOfState: Some(sent), PartnerRawCLT: Some(sent - 100),
+					Expiration: Some(sent + 3600),
 				},
 				{
 					Prefix: prefix("2001:db8:0:200::/64"), Preferred: 3600, Valid: 7200,
@@ -174,7 +175,9 @@ func init() {
 	}}
 }
 
-// F-005, F-008, F-009, F-010, F-108: each vector is written and read octet by octet.
+// F-005, F-008, F-009, F-010, F-108: each vector is written and read octet by
+// octet. F-041: the version is 1.0. F-035, F-036, F-037, F-039, F-040, F-042, F-052,
+// F-053: the times of these options are absolute, seconds since 2000.
 func TestVectors(t *testing.T) {
 	for _, v := range vectors {
 		t.Run(v.name, func(t *testing.T) {
