@@ -275,9 +275,12 @@ func (e *Endpoint) receive(m wire.Message, skew lease.Time) {
 	case *wire.Disconnect:
 		status, _ := m.Status.Get()
 		e.hangUp("the partner disconnected: " + status.String())
-		if s.phase == greeting {
+		switch {
+		case s.phase == greeting:
 			e.dialWait = ReconnectMax_s * second
 			e.dialAt = e.now.Mono + e.dialWait
+		case e.dialWait == 0: // it has lasted, but was not to go on
+			e.dialLater()
 		}
 		return
 	case *wire.Contact:
