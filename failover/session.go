@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -256,10 +257,15 @@ func (e *Endpoint) Receive(now lease.Clock, id ConnID, m wire.Message, skew leas
 	e.end()
 }
 
+// alive takes note that something has come from the partner.
+func (e *Endpoint) alive() {
+	e.session.deadAt = e.now.Mono + time.Duration(e.cfg.Keepalive_s)*second
+	e.record.LastMessage = e.now.Wall
+}
+
 func (e *Endpoint) receive(m wire.Message, skew lease.Time) {
 	s := e.session
-	s.deadAt = e.now.Mono + time.Duration(e.cfg.Keepalive_s)*second
-	e.record.LastMessage = e.now.Wall
+	e.alive()
 	if m.Type().HasSentTime() && skewed(skew) {
 		if s.skewed++; s.skewed >= skewedMax {
 			e.disconnect(wire.ExcessiveTimeSkew, fmt.Sprintf("the clocks differ by %d s, at most %d are possible", skew, skewMax_s))
@@ -315,14 +321,33 @@ func (e *Endpoint) receive(m wire.Message, skew lease.Time) {
 	}
 }
 
-// Malformed says that the partner sent what is no message.
+// Malformed says that the partner sent what is no message of its kind; err is
+// that of wire.Parse.
 func (e *Endpoint) Malformed(now lease.Clock, id ConnID, err error, out *Output) {
 	if e.session == nil || e.session.id != id {
 		return
 	}
 	e.begin(now, out)
-	e.disconnect(wire.UnspecFail, err.Error())
+	e.malformed(err)
 	e.end()
+}
+
+// malformed ignores a message of unknown type, refuses an update of which only the
+// content is wrong, and has enough of a partner that sends anything else.
+func (e *Endpoint) malformed(err error) {
+	bad := new(wire.Error)
+	switch known := errors.As(err, &bad); {
+	case known && bad.Kind == wire.UnknownType:
+		e.alive()
+		e.tell(trace.Event{ID: trace.FailoverProtocol, Text: "a " + bad.Type.String()})
+	case known && bad.Kind == wire.BadOption && bad.Type == wire.TypeBndUpd && e.session.phase == open:
+		e.alive()
+		status := wire.Status{Code: wire.MissingBindingInformation, Text: bad.Error()}
+		e.refuse(nil, status)
+		e.answerUpdate(&wire.BndReply{Header: wire.Header{TransactionID: bad.TransactionID}, Status: wire.Some(status)})
+	default:
+		e.disconnect(wire.UnspecFail, err.Error())
+	}
 }
 
 // Closed says that a connection has ended.
