@@ -39,6 +39,7 @@ type Link struct {
 	// Covers reports whether an address or prefix can be leased on the link.
 	// It must not change its mind.
 	Covers func(netip.Prefix) bool
+	Text   string // what Covers says, for comparison
 	Pools  []PrefixPool
 	// Reserved are the prefixes kept for certain clients: they are not handed
 	// to and fro.
@@ -60,7 +61,8 @@ const (
 	BackupShareDefault  = 10
 	StartupDefault_s    = 30
 	ReconnectDefault_s  = 5
-	ReconnectMax_s      = 60
+	ReconnectMax_s      = 10 // a secondary in STARTUP must not wait for longer
+	RejectedMax_s       = 60 // after a rejection (RFC 8156 section 6.1)
 	AckTimeoutDefault_s = 120
 	UpdDoneDefault_s    = 120
 )

@@ -1,7 +1,9 @@
 package failover
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -58,6 +60,7 @@ type Endpoint struct {
 	operated   lease.Time                      // when this server last promised something to a client
 	activate   netip.Prefix                    // where the walk over the leases of a new relationship goes on
 	activating bool
+	joining    map[string]bool // links whose leases the partner has not told yet
 
 	started     time.Duration // on Clock.Mono, as all that follow
 	untilState  time.Duration // when the timer of the state ends; never: it has none
@@ -147,7 +150,6 @@ func (e *Endpoint) Start(now lease.Clock, out *Output) {
 	e.maybeSent = e.lastChange
 	if e.record.State == 0 { // T-02, Q-06
 		e.record = record{State: Recover, Since: now.Wall, MCLT_s: e.cfg.MCLT_s}
-		e.activating = true
 	} else { // T-01, T-03
 		stopped := e.lastOperation()
 		if e.record.Loss == lossNone {
@@ -163,6 +165,7 @@ func (e *Endpoint) Start(now lease.Clock, out *Output) {
 			e.record.Since = now.Wall
 		}
 	}
+	e.join()
 	e.state = Startup
 	if e.record.Loss != lossNone {
 		e.grantsFrom = now.Mono + e.waitMCLT()
@@ -190,12 +193,22 @@ func (e *Endpoint) Reconfigure(now lease.Clock, cfg Config, out *Output) {
 	for b := range e.table.From(netip.Prefix{}) {
 		e.countPools(nil, b)
 	}
-	a := &e.cfg
-	if s := e.session; s != nil && (a.MCLT_s != before.MCLT_s || a.Keepalive_s != before.Keepalive_s || a.MaxUnacked != before.MaxUnacked) {
+	e.join()
+	if e.session != nil && !sameTerms(&before, &e.cfg) {
 		e.disconnect(wire.UnspecFail, "the configuration has changed, connect again")
 		e.dialAt = now.Mono
 	}
+	e.store()
 	e.end()
+}
+
+// sameTerms reports whether two configurations are the same in all that the
+// partner hears of, or has refused.
+func sameTerms(a, b *Config) bool {
+	return a.MCLT_s == b.MCLT_s && a.Keepalive_s == b.Keepalive_s && a.MaxUnacked == b.MaxUnacked &&
+		slices.EqualFunc(a.Links, b.Links, func(x, y Link) bool {
+			return x.Name == y.Name && x.Text == y.Text && slices.Equal(x.Pools, y.Pools) && maps.Equal(x.Reserved, y.Reserved)
+		})
 }
 
 // Shift corrects what was noted since a time by a clock that was behind by so
@@ -203,13 +216,13 @@ func (e *Endpoint) Reconfigure(now lease.Clock, cfg Config, out *Output) {
 // time, so the connection begins anew.
 func (e *Endpoint) Shift(now lease.Clock, by, since lease.Time, out *Output) {
 	e.begin(now, out)
-	if e.session != nil {
-		e.hangUp("the clock was set")
-	}
-	for _, t := range []*lease.Time{&e.record.Since, &e.record.Stamp, &e.record.FormerUntil, &e.operated} {
-		if *t >= since && *t != 0 {
+	for _, t := range []*lease.Time{&e.record.Since, &e.record.Stamp, &e.record.FormerUntil, &e.operated, &e.failed} {
+		if *t >= since && *t != 0 && *t != lease.Forever {
 			*t += by
 		}
+	}
+	if e.session != nil {
+		e.hangUp("the clock was set")
 	}
 	e.store()
 	e.end()
@@ -280,11 +293,25 @@ func (e *Endpoint) tick() {
 	e.balance()
 }
 
-// activatedPerStep bounds the leases that one Step takes into a new relationship.
+// join compares the links of the configuration with those whose leases the
+// partner knows, when the endpoint starts or is configured anew.
+func (e *Endpoint) join() {
+	r := &e.record
+	r.Links = slices.DeleteFunc(r.Links, func(name string) bool { return e.links[name] == nil })
+	e.joining = map[string]bool{}
+	for name := range e.links {
+		if !slices.Contains(r.Links, name) {
+			e.joining[name] = true
+		}
+	}
+	e.activate, e.activating = netip.Prefix{}, len(e.joining) > 0
+}
+
+// activatedPerStep bounds the leases that one Step takes into a relationship.
 const activatedPerStep = 512
 
-// activateSome marks the leases that were there before the relationship was: the
-// partner knows none of them.
+// activateSome marks the leases of links that join: the partner knows none of
+// them. After a crash in between it begins again.
 func (e *Endpoint) activateSome() {
 	var found []*lease.Binding
 	n := 0
@@ -294,20 +321,35 @@ func (e *Endpoint) activateSome() {
 			e.activate, e.activating = b.Prefix, true
 			break
 		}
-		if e.Covers(b) && !b.Status.Available() {
+		if e.joining[b.Link] && b.Change == 0 && (!b.Status.Available() || b.Status == lease.FreeBackup && b.Type == lease.IAPD) {
 			found = append(found, b)
 		}
 	}
 	for _, b := range found {
+		if b.Status == lease.FreeBackup && e.cfg.Role == lease.Secondary {
+			e.forget(b.Prefix) // of another partner, or another time
+			continue
+		}
 		a := *b
-		a.PartnerLifetime, a.AckedPartnerLifetime, a.ExpirationTime, a.PartnerRawCLT = 0, 0, 0, 0
+		a.AckedPartnerLifetime = 0
 		if a.Status == lease.Active {
-			a.PartnerLifetime = a.Expires
 			a.HeldUntil = a.Expires
+			a.PartnerLifetime = max(a.PartnerLifetime, a.Expires)
 		}
 		a.Change = e.number()
 		e.put(&a)
 	}
+}
+
+// joined notes that the partner has told what it knows of the links that join.
+// Until then nothing new is given there.
+func (e *Endpoint) joined() {
+	if len(e.joining) == 0 || e.activating {
+		return
+	}
+	e.record.Links = slices.Sorted(maps.Keys(e.links))
+	e.joining = nil
+	e.store()
 }
 
 // number numbers a change that the partner has to be told of.

@@ -117,6 +117,11 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 	if !ok {
 		return refuse(wire.ConfigurationConflict, fmt.Sprintf("%v is not a lease of this relationship here", l.Prefix))
 	}
+	// What has happened does not lie ahead, and lifetimes have a limit: such a date
+	// would count for ever.
+	if max(u.StartOfState, u.CLT, u.PartnerRawCLT) > e.now.Wall+2*skewMax_s || max(u.Expires, u.PartnerLifetime, u.ExpirationTime) > e.now.Wall+2*LifetimeMax_s {
+		return refuse(wire.UnspecFail, "its times lie in the future")
+	}
 	own := e.table.Get(u.Prefix)
 	switch u.Judge(own, e.cfg.Role, e.now.Wall) {
 	case lease.Outdated:

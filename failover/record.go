@@ -29,6 +29,10 @@ type record struct {
 	Loss   loss // of stable storage
 	Virgin bool // neither server had ever met the other when they met (T-23)
 
+	// Links are those whose leases both servers have told each other, in order.
+	// What was on another before it joined, the partner does not know.
+	Links []string
+
 	MCLT_s       uint32     // in use
 	FormerMCLT_s uint32     // a larger one that was in use
 	FormerUntil  lease.Time // until when waits are measured by it
@@ -48,11 +52,15 @@ const recordVersion = 1
 
 var errRecord = errors.New("damaged record of a failover relationship")
 
-// appendRecord appends r: a version, then all fields as varints in order.
+// appendRecord appends r: a version, then all integers as varints in order, then
+// the names of the links, each preceded by its length.
 func appendRecord(dst []byte, r *record) []byte {
 	dst = append(dst, recordVersion)
 	for _, v := range r.fields() {
 		dst = binary.AppendVarint(dst, v.get())
+	}
+	for _, name := range r.Links {
+		dst = append(append(dst, byte(len(name))), name...)
 	}
 	return dst
 }
@@ -71,8 +79,12 @@ func parseRecord(data []byte) (record, error) {
 		}
 		data = data[n:]
 	}
-	if len(data) != 0 {
-		return record{}, fmt.Errorf("%w: %d octets too many", errRecord, len(data))
+	for len(data) > 0 {
+		n := 1 + int(data[0])
+		if n == 1 || n > len(data) || n-1 > lease.LinkNameLenMax {
+			return record{}, fmt.Errorf("%w: a link's name of %d octets, %d are left", errRecord, n-1, len(data)-1)
+		}
+		r.Links, data = append(r.Links, string(data[1:n])), data[n:]
 	}
 	if !r.State.Valid() || r.State == Startup {
 		return record{}, fmt.Errorf("%w: state %v", errRecord, r.State)
@@ -123,6 +135,26 @@ func (e *Endpoint) store() {
 // to a client. Every promise is on disk with its time before it leaves, so no
 // heartbeat is needed to bound it. Zero: not known.
 func (e *Endpoint) lastOperation() lease.Time { return max(e.operated, e.record.Stamp) }
+
+// Forsake is the record of a relationship that is configured no more. If it
+// comes back, what has happened to the leases meanwhile has to be told anew.
+func Forsake(data []byte) ([]byte, error) {
+	r, err := parseRecord(data)
+	if err != nil {
+		return nil, err
+	}
+	r.Links = nil
+	return appendRecord(nil, &r), nil
+}
+
+// Since is the latest time in a record: the clock has read it.
+func Since(data []byte) lease.Time {
+	r, err := parseRecord(data)
+	if err != nil {
+		return 0
+	}
+	return max(r.Since, r.Stamp)
+}
 
 // CheckRecord reports what is wrong with a stored record.
 func CheckRecord(data []byte) error {

@@ -78,6 +78,7 @@ func (e *Endpoint) receiveDone(m *wire.UpdDone) {
 		e.store()
 	}
 	s.request = nil
+	e.joined()
 	s.stirred(e)
 	e.tell(trace.Event{ID: trace.FailoverUpToDate})
 	e.run(updated)

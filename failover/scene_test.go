@@ -195,6 +195,46 @@ func (s *scene) bare(p string, status lease.Status) *wire.BndUpd {
 	}}
 }
 
+// update is the partner's BNDUPD about a lease of a client, with which it dealt
+// at this moment.
+func (s *scene) update(p, client string, status lease.Status) *wire.BndUpd {
+	now := s.now.Wall
+	at := func(t lease.Time) wire.Opt[wire.Time] { return wire.Some(wire.At(t, now)) }
+	who := ia(prefix(p), client)
+	l := wire.LeaseOption{Prefix: prefix(p), BindingStatus: wire.Some(status), StartTimeOfState: at(now), CLTTime: wire.Some[uint32](0)}
+	if status == lease.Active {
+		l.Preferred, l.Valid = 3600, 3600
+		l.StateExpiration, l.PartnerLifetime, l.Expiration = at(now+3600), at(now+1800+86400), at(0)
+	}
+	return &wire.BndUpd{Header: s.header(), ClientData: &wire.ClientData{
+		ClientID: who.Client, BaseTime: at(now),
+		IAs: []wire.IA{{Type: who.Type, IAID: who.ID, T1: 1800, T2: 2880, Leases: []wire.LeaseOption{l}}},
+	}}
+}
+
+// only is the lease of a message that has one.
+func only(m wire.Message) *wire.LeaseOption {
+	var c *wire.ClientData
+	var l *wire.LeaseOption
+	switch m := m.(type) {
+	case *wire.BndUpd:
+		c, l = m.ClientData, m.Prefix
+	case *wire.BndReply:
+		c, l = m.ClientData, m.Prefix
+	}
+	if c != nil {
+		l = &c.IAs[0].Leases[0]
+	}
+	return l
+}
+
+// refusing is an answer that refuses the only lease of an update.
+func refusing(m *wire.BndUpd, code wire.StatusCode) *wire.BndReply {
+	r := m.Reply()
+	only(r).Status = wire.Some(wire.Status{Code: code, Text: "no"})
+	return r
+}
+
 // keepAlive lets time go by with a partner that shows that it is there.
 func (s *scene) keepAlive(d time.Duration) {
 	s.Helper()
@@ -272,6 +312,9 @@ func lived(st State) record {
 
 // wakeUp boots the server with a record, and leaves it in STARTUP.
 func (s *scene) wakeUp(r record) {
+	for _, l := range s.cfg.Links { // all have joined long ago
+		r.Links = append(r.Links, l.Name)
+	}
 	s.disk.record = appendRecord(nil, &r)
 	s.boot()
 }

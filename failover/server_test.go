@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"time"
 
@@ -205,7 +206,7 @@ func (s *server) check(out *Output) {
 		}
 	}
 	if out.Record != nil {
-		if r, err := parseRecord(out.Record); err != nil || r != s.e.record {
+		if r, err := parseRecord(out.Record); err != nil || !reflect.DeepEqual(r, s.e.record) {
 			s.Errorf("%s stores a record %+v (%v), and goes by %+v", s.name, r, err, s.e.record)
 		}
 	}

@@ -95,6 +95,8 @@ func (e *Endpoint) Connected(now lease.Clock, id ConnID, out *Output) {
 	} else {
 		s := e.newSession(id, greeting)
 		e.session = s
+		e.announceMCLT(e.cfg.MCLT_s)
+		e.store()
 		s.connectID = e.nextID()
 		e.send(&wire.Connect{
 			Header:  wire.Header{TransactionID: s.connectID},
@@ -120,6 +122,24 @@ func (e *Endpoint) dialLater() {
 	e.dialAt = e.now.Mono + e.dialWait
 }
 
+// slowDown waits longer, after a rejection. A server that has nothing else to do
+// than to wait for its partner goes on asking.
+func (e *Endpoint) slowDown() {
+	e.dialWait = RejectedMax_s * second
+	if e.state == Startup {
+		e.dialWait = ReconnectMax_s * second
+	}
+	e.dialAt = e.now.Mono + e.dialWait
+}
+
+// partnerIsAlive notes that the partner is there, though it may not be possible
+// to connect: STARTUP must not end as if it were off. It may be serving alone.
+func (e *Endpoint) partnerIsAlive() {
+	if e.state == Startup {
+		e.untilState = max(e.untilState, e.now.Mono+time.Duration(e.cfg.Startup_s)*second)
+	}
+}
+
 // Reject is the answer to a CONNECT that belongs to no endpoint, or cannot be
 // accepted. The connection ends with it.
 func Reject(id ConnID, m *wire.Connect, keepalive_s uint32, code wire.StatusCode, text string) Send {
@@ -134,6 +154,7 @@ func Reject(id ConnID, m *wire.Connect, keepalive_s uint32, code wire.StatusCode
 // clock is ahead.
 func (e *Endpoint) Accept(now lease.Clock, id ConnID, m *wire.Connect, skew lease.Time, out *Output) {
 	e.begin(now, out)
+	e.partnerIsAlive()
 	if status, ok := e.objection(m, skew).Get(); ok {
 		e.out.Now = append(e.out.Now, Reject(id, m, e.cfg.Keepalive_s, status.Code, status.Text))
 		e.tell(trace.Event{ID: trace.FailoverRefusedConnect, Text: status.String(), N: int64(skew)})
@@ -214,9 +235,9 @@ func (e *Endpoint) receiveConnectReply(m *wire.ConnectReply, skew lease.Time) {
 	if m.Rejects() {
 		status, _ := m.Status.Get()
 		e.tell(trace.Event{ID: trace.FailoverRejected, Text: status.String()})
+		e.partnerIsAlive()
 		e.hangUp("rejected")
-		e.dialWait = ReconnectMax_s * second
-		e.dialAt = e.now.Mono + e.dialWait
+		e.slowDown()
 		return
 	}
 	version, _ := m.Version.Get()
@@ -283,8 +304,7 @@ func (e *Endpoint) receive(m wire.Message, skew lease.Time) {
 		e.hangUp("the partner disconnected: " + status.String())
 		switch {
 		case s.phase == greeting:
-			e.dialWait = ReconnectMax_s * second
-			e.dialAt = e.now.Mono + e.dialWait
+			e.slowDown()
 		case e.dialWait == 0: // it has lasted, but was not to go on
 			e.dialLater()
 		}
@@ -307,10 +327,13 @@ func (e *Endpoint) receive(m wire.Message, skew lease.Time) {
 		e.receiveUpdate(m)
 	case *wire.BndReply:
 		e.receiveReply(m)
-	case *wire.UpdReq:
-		e.receiveRequest(m.TransactionID, false)
-	case *wire.UpdReqAll:
-		e.receiveRequest(m.TransactionID, true)
+	case *wire.UpdReq, *wire.UpdReqAll:
+		if !s.met { // it is in STARTUP
+			e.tell(trace.Event{ID: trace.FailoverProtocol, Text: fmt.Sprintf("a %v in STARTUP", m.Type())})
+			return
+		}
+		_, all := m.(*wire.UpdReqAll)
+		e.receiveRequest(m.ID(), all)
 	case *wire.UpdDone:
 		e.receiveDone(m)
 	case *wire.PoolReq:

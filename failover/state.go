@@ -183,6 +183,9 @@ func (e *Endpoint) mclt() uint32 { return e.record.MCLT_s }
 // adoptMCLT puts another MCLT in use.
 func (e *Endpoint) adoptMCLT(mclt_s uint32) {
 	r := &e.record
+	if r.FormerUntil == lease.Forever { // announceMCLT
+		r.FormerUntil = e.now.Wall.Add(r.FormerMCLT_s)
+	}
 	if mclt_s < r.MCLT_s {
 		until := e.now.Wall.Add(r.MCLT_s)
 		if e.now.Wall < r.FormerUntil && r.FormerMCLT_s > r.MCLT_s { // two decreases in a row
@@ -194,6 +197,21 @@ func (e *Endpoint) adoptMCLT(mclt_s uint32) {
 	r.MCLT_s = mclt_s
 }
 
+// announceMCLT prepares a primary for a partner that may put an MCLT in use
+// without this server hearing of it: from now on nothing is granted by more,
+// and waits are measured by no less.
+func (e *Endpoint) announceMCLT(mclt_s uint32) {
+	r := &e.record
+	if mclt_s <= r.MCLT_s {
+		e.adoptMCLT(mclt_s)
+		return
+	}
+	if e.now.Wall < r.FormerUntil {
+		mclt_s = max(mclt_s, r.FormerMCLT_s)
+	}
+	r.FormerMCLT_s, r.FormerUntil = mclt_s, lease.Forever
+}
+
 // met does what a state demands as long as the partner is there.
 func (e *Endpoint) met() {
 	if !e.inContact() {
@@ -202,6 +220,10 @@ func (e *Endpoint) met() {
 	switch e.state {
 	case Recover: // T-17, T-18
 		e.request()
+	default:
+		if len(e.joining) > 0 && !e.activating {
+			e.request()
+		}
 	case PotentialConflict: // T-49, T-52; Q-19: not only at the moment of the change
 		if e.cfg.Role == lease.Primary || e.record.Partner == ConflictDone {
 			e.request()

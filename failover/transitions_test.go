@@ -313,7 +313,7 @@ func TestRecoverWait(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, %v, alone %v", name, role, alone), func(t *testing.T) {
 					s := newScene(t, role, nil)
 					s.now.Wall += lease.Time(c.passed / second)
-					if c.record == (record{}) {
+					if c.record.State == 0 {
 						s.boot()
 					} else {
 						s.wakeUp(c.record)

@@ -232,6 +232,7 @@ func (e *Endpoint) receiveReply(m *wire.BndReply) {
 		e.tell(trace.Event{ID: trace.FailoverProtocol, Text: "a BNDREPLY to no BNDUPD on its way"})
 		return
 	}
+	s.stirred(e)
 	u.answered = true
 	delete(s.flight, u.id)
 	if e.state == PotentialConflict { // elsewhere only what the partner sends is progress
@@ -298,8 +299,12 @@ func (e *Endpoint) confirmed(sent *lease.Binding, l *wire.LeaseOption) {
 		raised.PartnerLifetime = acked
 		sent = &raised
 	}
-	if b := lease.Confirmed(now, sent, acked, e.now.Wall, e.remember()); b != now {
+	b := lease.Confirmed(now, sent, acked, e.now.Wall, e.remember())
+	if b != now {
 		e.put(b)
+	}
+	if b.Change != 0 && b.Change == sent.Change { // accepted, but not as it is now: told again by the scan
+		s.refused[b.Prefix] = refusal{change: b.Change, retryAt: e.now.Mono}
 	}
 }
 

@@ -192,6 +192,7 @@ func (e *Engine) LoadValue(v storage.Value) error {
 		if err := failover.CheckRecord(v.Data); err != nil {
 			return fmt.Errorf("relationship %q: %w", name, err)
 		}
+		e.clock.raiseFloor(failover.Since(v.Data))
 		e.partners.saved[name] = slices.Clone(v.Data)
 	}
 	return nil

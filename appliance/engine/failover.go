@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -125,8 +127,27 @@ func (e *Engine) relationships(now lease.Clock, cfg []failover.Config, flaws fai
 	}
 	for _, f := range before {
 		if !slices.Contains(p.list, f) {
-			f.Operate(now, failover.Shutdown, &p.out)
+			_ = f.Operate(now, failover.Shutdown, &p.out) // is never refused
 			e.carryOut(f)
+		}
+	}
+	e.forsake()
+}
+
+// forsake marks the records of relationships that are configured no more.
+func (e *Engine) forsake() {
+	for _, name := range slices.Sorted(maps.Keys(e.partners.saved)) {
+		if e.relationship(name) != nil {
+			continue
+		}
+		before := e.partners.saved[name]
+		after, err := failover.Forsake(before)
+		if err != nil {
+			panic(fmt.Sprintf("engine: record of relationship %q: %v", name, err)) // LoadValue has checked it
+		}
+		if !bytes.Equal(before, after) {
+			e.partners.saved[name] = after
+			e.ready.Commit.Set(recordPrefix+name, after)
 		}
 	}
 }
@@ -142,6 +163,7 @@ func (e *Engine) territories(links []failover.Link) []failover.Link {
 	for _, l := range links {
 		t := e.cfg.DHCP.Territory(l.Name)
 		l.Covers = t.Contains
+		l.Text = fmt.Sprint(t.Subnets)
 		l.Reserved = t.Reserved
 		l.Pools = nil
 		for _, p := range t.Pools {
@@ -163,6 +185,7 @@ func (e *Engine) carryOut(f *failover.Endpoint) {
 		}
 	}
 	if out.Record != nil {
+		e.partners.saved[f.Name()] = out.Record
 		e.ready.Commit.Set(recordPrefix+f.Name(), out.Record)
 	}
 	for _, s := range out.Now {
