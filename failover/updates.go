@@ -340,8 +340,9 @@ func (e *Endpoint) scan() {
 			return false
 		}
 		r, refused := s.refused[p]
+		_, flies := s.flying[number]
 		switch {
-		case !refused || r.change != number || e.now.Mono < r.retryAt:
+		case !refused || r.change != number || flies || e.now.Mono < r.retryAt:
 		case r.code == wire.ConfigurationConflict, r.code == wire.MissingBindingInformation, r.code == wire.DNSUpdateNotSupported:
 			// Not before the next connection.
 		default:
