@@ -235,9 +235,6 @@ func (e *Endpoint) receiveReply(m *wire.BndReply) {
 	s.stirred(e)
 	u.answered = true
 	delete(s.flight, u.id)
-	if e.state == PotentialConflict { // elsewhere only what the partner sends is progress
-		s.stirred(e)
-	}
 	for _, b := range u.sent {
 		delete(s.flying, b.Change)
 	}
