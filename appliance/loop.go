@@ -157,7 +157,7 @@ func (l *loop) committed(c committed) error {
 	}
 	l.commits++
 	l.written, l.commitTook = c.written, c.took
-	l.pipeline.Committed(&l.out)
+	l.pipeline.Committed(l.clock().Mono, &l.out)
 	return nil
 }
 
@@ -168,7 +168,7 @@ func (l *loop) advance() {
 	clear(open.Trace)
 	open.Trace = open.Trace[:0]
 	if !l.putOff() {
-		if batch := l.pipeline.Advance(&l.out); batch != nil {
+		if batch := l.pipeline.Advance(l.clock().Mono, &l.out); batch != nil {
 			l.committing = time.Now()
 			l.writer.batches <- batch // has room: the writer is idle
 		}

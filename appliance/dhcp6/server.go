@@ -10,6 +10,7 @@ package dhcp6
 import (
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/failover/trace"
@@ -43,6 +44,10 @@ type Output struct {
 	Data        []byte
 	Destination netip.AddrPort // without zone
 	IfIndex     int            // of the interface to leave through; 0: by routing
+
+	// Made is when the answer was made, on Clock.Mono. Its client counts the
+	// lifetimes in it from when it comes, so it must not be held for long.
+	Made time.Duration
 }
 
 // Interface is one of this box's network interfaces as it is now.
@@ -198,6 +203,7 @@ func (s *Server) Handle(now lease.Clock, p *Packet, t *lease.Table, policy Polic
 	}
 	s.stats.Answered[x.answerType]++
 	r.Answer = s.address(p, m, x.finish())
+	r.Answer.Made = now.Mono
 }
 
 // admit decides whether a message deserves an answer, and on which link its

@@ -21,6 +21,7 @@ type clock struct {
 	started bool
 	floor   lease.Time // the latest time that is on disk
 	offset  lease.Time // wall time minus monotonic time, in seconds
+	last    lease.Time // that was read
 	boot    lease.Time // wall time of the start
 	trusted bool       // the system's wall clock agrees
 }
@@ -45,21 +46,24 @@ func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 		// One second on, so that what is on disk is older than all that follows.
 		c.offset = max(now.Wall, c.floor+1) - lease.Time(now.Mono/time.Second)
 		c.boot = c.at(now.Mono)
+		c.last = c.boot
 		return c.boot, 0
 	}
-	wall = c.at(now.Mono)
-	diff := now.Wall - wall
+	diff := now.Wall - c.at(now.Mono)
 	switch {
-	case diff >= -slewMax && diff <= slewMax: // a little behind: wait for it
+	case diff >= -slewMax && diff <= slewMax:
 		c.trusted = true
-		c.offset += max(diff, 0)
-		return wall + max(diff, 0), 0
+		c.offset += diff
+		c.last = max(c.last, now.Wall) // a little behind: wait for it
+		return c.last, 0
 	case diff < 0 && (!c.trusted || now.Wall <= 0): // before 2000: no date at all
 		c.trusted = false
-		return wall, 0
+		c.last = max(c.last, c.at(now.Mono))
+		return c.last, 0
 	}
 	c.offset += diff
-	return wall + diff, diff
+	c.last = now.Wall
+	return c.last, diff
 }
 
 // readClock puts the engine's time into now. When the clock is set, leases are
@@ -72,15 +76,15 @@ func (e *Engine) readClock(now lease.Clock) lease.Clock {
 	wall, step := e.clock.read(now)
 	now.Wall = wall
 	if step != 0 {
-		e.finishShift()
-		e.shift = shift{by: step, from: e.clock.boot, left: true}
-		if before {
-			e.shift.from = anyTime
+		since := anyTime
+		if !before {
+			since = e.clock.boot
 		}
+		e.shiftLeases(step, since)
 		e.clock.boot += step
 		e.clock.trusted = true
 		e.floorSaved = 0
-		e.shiftPartners(now, step, e.shift.from)
+		e.shiftPartners(now, step, since)
 	}
 	switch {
 	case !e.clock.trusted && (before || !started):
@@ -90,72 +94,53 @@ func (e *Engine) readClock(now lease.Clock) lease.Clock {
 	case step != 0:
 		e.trace(trace.Event{ID: trace.ClockSet, N: int64(step)})
 	}
-	now.Untrusted = !e.clock.trusted || e.shift.running()
+	now.Untrusted = !e.clock.trusted
 	return now
 }
 
 // anyTime is before all times.
 const anyTime lease.Time = -1 << 63
 
-// shiftsPerStep bounds the leases that are shifted in one Step.
-const shiftsPerStep = 512
-
-// shift is the walk over the table after the wall clock was set.
-type shift struct {
-	by   lease.Time
-	from lease.Time   // leases dealt with since are shifted
-	next netip.Prefix // where to go on
-	left bool         // there is something to do
-}
-
-func (s *shift) running() bool { return s.left }
-
-// shiftLeases does a bounded part of the work.
-func (e *Engine) shiftLeases() {
-	s := &e.shift
+// shiftLeases shifts what was dealt with since a time, all at once: a message
+// that came between two parts of the work would be shifted by its own date. It
+// takes two seconds for a million leases, when a clock is set.
+func (e *Engine) shiftLeases(by, since lease.Time) {
 	var move []*lease.Binding
-	n := 0
-	s.left = false
-	for b := range e.table.From(s.next) {
-		if n++; n > shiftsPerStep {
-			s.next, s.left = b.Prefix, true
-			break
+	for b := range e.table.From(netip.Prefix{}) {
+		if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) >= since {
+			move = append(move, b)
 		}
-		move = append(move, b)
 	}
 	for _, b := range move {
-		if m := s.shifted(b); m != *b {
+		if m := shifted(b, by, since); m != *b {
 			e.put(&m)
 		}
 	}
 }
 
 // shifted is a lease by the corrected clock.
-func (s *shift) shifted(b *lease.Binding) lease.Binding {
+func shifted(b *lease.Binding, by, since lease.Time) lease.Binding {
 	m := *b
-	if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) < s.from {
-		return m
-	}
 	for _, t := range []*lease.Time{&m.LastTransaction, &m.StartOfState, &m.PartnerRawCLT} {
-		if *t != 0 && *t >= s.from {
-			*t += s.by
+		if *t != 0 && *t >= since {
+			*t += by
 		}
 	}
-	for _, t := range []*lease.Time{&m.Expires, &m.HeldUntil, &m.PartnerLifetime, &m.ExpirationTime} {
+	for _, t := range []*lease.Time{&m.Expires, &m.HeldUntil} {
 		if *t != 0 && *t != lease.Forever {
-			*t += s.by
+			*t += by
 		}
 	}
-	// What the partner has confirmed it did by a clock that was right, unless
-	// nobody knows.
-	if s.from == anyTime && m.AckedPartnerLifetime != 0 {
-		m.AckedPartnerLifetime += s.by
+	// What partners have promised each other stands on the partner's disk too, by
+	// its clock. Here it moves to the safe side only: what this server relies on
+	// gets earlier, what it waits for later.
+	if m.AckedPartnerLifetime != 0 {
+		m.AckedPartnerLifetime += min(by, 0)
+	}
+	for _, t := range []*lease.Time{&m.PartnerLifetime, &m.ExpirationTime} {
+		if *t != 0 && *t != lease.Forever {
+			*t += max(by, 0)
+		}
 	}
 	return m
-}
-
-func (e *Engine) finishShift() {
-	for e.shift.running() {
-		e.shiftLeases()
-	}
 }

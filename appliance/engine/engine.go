@@ -135,7 +135,6 @@ type Engine struct {
 	key        dhcp6.AddressKey
 	clock      clock
 	floorSaved lease.Time
-	shift      shift
 	interfaces map[string]string // of each link: name of its interface, or ""
 
 	ready  *Ready // of the Step under way
@@ -352,12 +351,8 @@ func (e *Engine) configured() {
 }
 
 // endLeases ends what has run out: leases, quarantines, and the memory of
-// former clients. While leases are being shifted to a corrected clock nothing ends.
+// former clients.
 func (e *Engine) endLeases(now lease.Clock) {
-	if e.shift.running() {
-		e.shiftLeases()
-		return
-	}
 	for range endsPerStep {
 		b := e.table.FirstEnd()
 		if b == nil || b.End() > now.Wall-ExpiryGrace {
@@ -451,9 +446,7 @@ func (e *Engine) finish(now lease.Clock) {
 		e.ready.Commit.Set(storage.TimeFloor, binary.BigEndian.AppendUint64(nil, uint64(now.Wall)))
 	}
 	e.ready.WakeAt = e.wakePartners(now)
-	if e.shift.running() {
-		e.ready.WakeAt = now.Mono
-	} else if b := e.table.FirstEnd(); b != nil && b.End() != lease.Forever {
+	if b := e.table.FirstEnd(); b != nil && b.End() != lease.Forever {
 		wait := max(b.End()+ExpiryGrace-now.Wall, 0)
 		e.ready.WakeAt = min(e.ready.WakeAt, now.Mono+min(time.Duration(wait), wakeMax_s)*time.Second)
 	}

@@ -374,7 +374,8 @@ func TestClockJumps(t *testing.T) {
 func TestPipeline(t *testing.T) {
 	var p Pipeline
 	var out Outputs
-	packet := func(s string) dhcp6.Output { return dhcp6.Output{Data: []byte(s)} }
+	at := time.Hour
+	packet := func(s string) dhcp6.Output { return dhcp6.Output{Data: []byte(s), Made: at} }
 	text := func() (s string) {
 		for _, o := range out.Packets {
 			s += string(o.Data)
@@ -384,30 +385,65 @@ func TestPipeline(t *testing.T) {
 	}
 	p.Open().Now.Packets = append(p.Open().Now.Packets, packet("a"))
 	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("b"))
-	if batch := p.Advance(&out); batch != nil || text() != "ab" {
+	if batch := p.Advance(at, &out); batch != nil || text() != "ab" {
 		t.Fatal("without a batch everything leaves at once")
 	}
 	p.Open().Commit.Delete(netip.MustParsePrefix("2001:db8::/56"))
 	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("c"))
-	batch := p.Advance(&out)
+	batch := p.Advance(at, &out)
 	if batch == nil || len(batch.Changes) != 1 || text() != "" {
 		t.Fatal("c left before its batch was on disk")
 	}
 	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("d"))
 	p.Open().Now.Packets = append(p.Open().Now.Packets, packet("e"))
-	if p.Advance(&out) != nil || text() != "e" {
+	if p.Advance(at, &out) != nil || text() != "e" {
 		t.Fatal("d rests on the batch that flies")
 	}
 	p.Open().Commit.Set("x", nil)
-	p.Committed(&out)
+	p.Committed(at, &out)
 	if got := text(); got != "c" {
 		t.Fatalf("after the first commit: %q", got)
 	}
-	if batch = p.Advance(&out); batch == nil || len(batch.Values) != 1 || len(batch.Changes) != 0 {
+	if batch = p.Advance(at, &out); batch == nil || len(batch.Values) != 1 || len(batch.Changes) != 0 {
 		t.Fatalf("second batch %+v", batch)
 	}
-	p.Committed(&out)
+	p.Committed(at, &out)
 	if got := text(); got != "d" {
 		t.Fatalf("after the second commit: %q", got)
+	}
+
+	// What a slow disk has held up for too long is dropped.
+	p.Open().Commit.Set("x", nil)
+	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("f"))
+	p.Advance(at, &out)
+	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("g"))
+	at += lateMax
+	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("h"))
+	p.Committed(at, &out)
+	at++
+	p.Advance(at, &out)
+	if got := text(); got != "fh" || p.Late() != 1 {
+		t.Errorf("after a slow commit: %q, %d late", got, p.Late())
+	}
+
+	// A batch that is too large for the store goes in parts, and then what rests on it.
+	for i := range changesPerBatch + 1 {
+		p.Open().Commit.Delete(netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)}), 128))
+	}
+	p.Open().Commit.Set("y", nil)
+	p.Open().AfterCommit.Packets = append(p.Open().AfterCommit.Packets, packet("i"))
+	if batch = p.Advance(at, &out); len(batch.Changes) != changesPerBatch || len(batch.Values) != 0 {
+		t.Errorf("the first part has %d changes and %d values", len(batch.Changes), len(batch.Values))
+	}
+	p.Committed(at, &out)
+	if got := text(); got != "" {
+		t.Errorf("%q left after the first part", got)
+	}
+	if batch = p.Advance(at, &out); batch == nil || len(batch.Changes) != 1 || len(batch.Values) != 1 {
+		t.Fatalf("the second part is %+v", batch)
+	}
+	p.Committed(at, &out)
+	if got := text(); got != "i" {
+		t.Errorf("%q left after the second part", got)
 	}
 }
