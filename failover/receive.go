@@ -133,6 +133,9 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 		return refuse(wire.MissingBindingInformation, "the binding-status needs more")
 	}
 	b := u.Accepted(own, e.now.Wall, e.remember())
+	if e.record.Loss == lossData {
+		b = e.restored(b, u)
+	}
 	if own != nil && own.Status == lease.Active && b.Status == lease.Active && own.IA != b.IA {
 		e.tell(trace.Event{ID: trace.FailoverClientReplaced, Lease: own.Prefix, Link: own.Link, Client: own.Client})
 	}
@@ -140,6 +143,24 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 		e.put(b)
 	}
 	return wire.Status{}, false
+}
+
+// restored is b, got from the partner after this server lost its storage, held
+// for as long as this server may have promised it: MCLT beyond what the partner
+// had confirmed. That can be longer than RECOVER-WAIT, for which the RFC has
+// MCLT after the failure only.
+func (e *Endpoint) restored(b *lease.Binding, u *lease.Update) *lease.Binding {
+	if u.Status != lease.Active { // it ended when the partner had not heard of more
+		e.promisesUntil = max(e.promisesUntil, e.now.Mono+e.remaining(u.StartOfState, e.waitMCLT()))
+		return b
+	}
+	until := u.ExpirationTime.Add(uint32(e.waitMCLT() / second))
+	if u.ExpirationTime == 0 || until <= b.Expires {
+		return b
+	}
+	held := *b
+	held.Expires, held.HeldUntil = until, until
+	return &held
 }
 
 // insist has a lease sent to a partner that is behind; but not again if it is

@@ -153,7 +153,7 @@ func (e *Endpoint) recoverWait() time.Duration {
 	case e.flawed(FlawNoRecoverWait), e.record.Virgin: // T-23: it has promised nothing
 		return 0
 	case e.record.Loss != lossNone || e.failed == 0:
-		return max(e.started+e.waitMCLT()-e.now.Mono, 0)
+		return max(e.started+e.waitMCLT()-e.now.Mono, e.promisesUntil-e.now.Mono, 0)
 	}
 	return e.remaining(e.failed, e.waitMCLT())
 }
