@@ -39,6 +39,10 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 	}
 	for _, b := range x.bindings {
 		if !in.holds(b) {
+			if x.returns(in, b, mine) {
+				out.known = true
+				x.take(out, b.Prefix)
+			}
 			continue
 		}
 		out.known = true
@@ -60,6 +64,15 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 	if out.known || x.creates() {
 		x.fill(in, out, mine)
 	}
+}
+
+// returns reports whether the client goes on with a lease that this server took
+// for ended, as far as it knew: the partner may have extended it. Nobody else
+// can have it yet, if the policy says so.
+func (x *exchange) returns(in *requestedIA, b *lease.Binding, mine *Reservation) bool {
+	ia := x.ia(in.typ, in.id)
+	return (x.m.typ == Renew || x.m.typ == Rebind) && b.Status == lease.Expired && b.IA == ia && in.lists(b.Prefix) &&
+		x.fate(b, mine) == keep && x.free(b.Prefix, ia, mine)
 }
 
 // extendOnly answers a Renew of a server that may extend the leases on record
@@ -219,7 +232,7 @@ func (x *exchange) fate(b *lease.Binding, mine *Reservation) fate {
 // reservedInstead reports whether a reservation now gives the client something
 // else in place of b.
 func (x *exchange) reservedInstead(b *lease.Binding, mine *Reservation) bool {
-	if mine == nil || x.service == RenewOnly {
+	if mine == nil {
 		return false
 	}
 	if b.Type == lease.IAPD {
@@ -257,7 +270,7 @@ func (x *exchange) fill(in *requestedIA, out *answeredIA, mine *Reservation) {
 		if s.over(x.now.Wall) || out.holds(s) || !x.room(in.typ) {
 			continue
 		}
-		if p, ok := x.ours(func() (netip.Prefix, bool) { return x.chooseAddress(s, in, mine) }); ok {
+		if p, ok := x.ours(func() (netip.Prefix, bool) { return x.chooseAddress(i, in, mine) }); ok {
 			x.take(out, p)
 		}
 	}
@@ -423,7 +436,7 @@ func (x *exchange) free(p netip.Prefix, ia lease.IA, mine *Reservation) bool {
 	// Two clients may come to one reservation that goes by the port of a switch:
 	// for the policy it is a lease like any other.
 	reserved := mine != nil && mine.Client != "" && x.link.reserved[p] == mine
-	if claim := x.policy.MayAssign(x.now, p, b, ia, reserved); claim < x.least {
+	if claim := x.policy.MayAssign(x.now, p, b, ia, reserved); claim != x.want {
 		x.refused, x.partners = true, x.partners || claim == LastResort
 		return false
 	}
@@ -468,6 +481,8 @@ func (x *exchange) store(out *answeredIA, g *grant, t1, t2 uint32) {
 	if renewed {
 		b.Client = old.Client // one string for all bindings of a client
 		b.StartOfState = old.StartOfState
+		// The Reply may be lost, and the client goes by an earlier one.
+		b.Expires = max(b.Expires, old.Expires)
 	}
 	x.s.offers.remove(g.prefix)
 	x.policy.Bind(x.now, old, b, g.desired)
@@ -488,8 +503,7 @@ func (x *exchange) end(b *lease.Binding, cause Cause) {
 	x.t.Put(e)
 	x.r.Changed = append(x.r.Changed, e)
 	x.bindings[slices.Index(x.bindings, b)] = e
-	x.count(b, -1)
-	x.count(e, 1)
+	x.count(b, -1) // and not as waiting: it makes room for what replaces it
 }
 
 // rememberedPerClientMax bounds the ended leases that are remembered for one
@@ -513,6 +527,9 @@ func (s *Server) full(t *lease.Table) bool {
 func (s *Server) End(now lease.Clock, t *lease.Table, policy Policy, b *lease.Binding, cause Cause) *lease.Binding {
 	e := *b
 	e.StartOfState = now.Wall
+	if cause == RanOut { // not when it was noticed: a partner compares the times
+		e.StartOfState = min(now.Wall, b.End())
+	}
 	e.Preferred, e.Valid, e.T1, e.T2 = 0, 0, 0, 0
 	e.Expires, e.HeldUntil, e.Via = 0, 0, netip.Addr{}
 	if cause.byClient() {

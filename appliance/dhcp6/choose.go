@@ -9,10 +9,11 @@ import (
 	"github.com/tandem6/tandem6/failover/lease"
 )
 
-// chooseAddress finds an address in s for a client that has none there: the
-// reserved one, one that it had or was offered, one that it wishes for, or one
-// that only the holder of the key can foresee.
-func (x *exchange) chooseAddress(s *Subnet, in *requestedIA, mine *Reservation) (netip.Prefix, bool) {
+// chooseAddress finds an address in a subnet for a client that has none there:
+// the reserved one, one that it wishes for, one that it had or was offered, or
+// one that only the holder of the key can foresee.
+func (x *exchange) chooseAddress(subnet int, in *requestedIA, mine *Reservation) (netip.Prefix, bool) {
+	s := &x.link.Subnets[subnet]
 	ia := x.ia(in.typ, in.id)
 	if mine != nil {
 		for _, a := range mine.Addresses {
@@ -26,15 +27,7 @@ func (x *exchange) chooseAddress(s *Subnet, in *requestedIA, mine *Reservation) 
 			return l.prefix, true
 		}
 	}
-	for _, p := range x.link.pools {
-		if p.subnet != s {
-			continue
-		}
-		if c, ok := x.chooseFrom(p, s.Prefix, ia, mine); ok {
-			return c, true
-		}
-	}
-	return netip.Prefix{}, false
+	return x.chooseAmong(x.link.addressPools[subnet], ia, mine)
 }
 
 // ours has choose find a lease of our own or, when there is none left for sure
@@ -43,9 +36,9 @@ func (x *exchange) ours(choose func() (netip.Prefix, bool)) (netip.Prefix, bool)
 	x.partners, x.cut = false, false
 	p, ok := choose()
 	if !ok && x.partners && !x.cut {
-		x.least = LastResort
+		x.want = LastResort
 		p, ok = choose()
-		x.least = Ours
+		x.want = Ours
 	}
 	return p, ok
 }
@@ -87,11 +80,11 @@ func (x *exchange) choosePrefix(in *requestedIA, ia lease.IA, mine *Reservation)
 			wish = l.prefix.Bits()
 		}
 	}
+	if wish == 0 {
+		return x.chooseAmong(x.link.prefixPools, ia, mine)
+	}
 	for _, p := range x.byWish(wish) {
-		if p.prefix.over(x.now.Wall) {
-			continue
-		}
-		if c, ok := x.chooseFrom(p, p.prefix.Prefix, ia, mine); ok {
+		if c, ok := x.chooseFrom(p, ia, mine); ok {
 			return c, true
 		}
 	}
@@ -113,9 +106,9 @@ func guaFirst(ps []netip.Prefix) []netip.Prefix {
 
 // byWish orders the prefix pools by a wished length: exactly it, else the next
 // shorter, that is larger, prefixes, else the nearest longer ones (D-247,
-// D-248; a hint is only a preference). Without a wish: as configured.
+// D-248; a hint is only a preference).
 func (x *exchange) byWish(length int) []*pool {
-	if length == 0 || len(x.link.prefixPools) < 2 {
+	if len(x.link.prefixPools) < 2 {
 		return x.link.prefixPools
 	}
 	rank := func(p *pool) int {
@@ -127,8 +120,30 @@ func (x *exchange) byWish(length int) []*pool {
 	return slices.SortedStableFunc(slices.Values(x.link.prefixPools), func(a, b *pool) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
+// chooseAmong finds a free lease in one of several pools that are as good as
+// each other: one that the client had, else one from the first that has any.
+func (x *exchange) chooseAmong(pools []*pool, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
+	if len(pools) > 1 {
+		for _, p := range pools {
+			if c, ok := x.hadBefore(p, ia, mine); ok {
+				return c, true
+			}
+		}
+	}
+	for _, p := range pools {
+		if c, ok := x.chooseFrom(p, ia, mine); ok {
+			return c, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
 // chooseFrom finds a free lease in a pool.
-func (x *exchange) chooseFrom(p *pool, prefix netip.Prefix, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
+func (x *exchange) chooseFrom(p *pool, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
+	prefix, over := p.source(x.now.Wall)
+	if over {
+		return netip.Prefix{}, false
+	}
 	// What it had may wait for the partner, and the pool be full but for that.
 	if c, ok := x.hadBefore(p, ia, mine); ok {
 		return c, true
@@ -204,11 +219,11 @@ func (x *exchange) search(p *pool, start u128, ia lease.IA, mine *Reservation) (
 // looks counts one lease more that a search looks at. If that is too many, the
 // search ends.
 func (x *exchange) looks() bool {
-	if x.searched == searchesMax {
+	if x.searched[x.want] == searchesMax {
 		x.cut = true
 		return false
 	}
-	x.searched++
+	x.searched[x.want]++
 	return true
 }
 
@@ -227,7 +242,9 @@ func (x *exchange) pick(prefix netip.Prefix, ia lease.IA, n uint32) [32]byte {
 
 // hadBefore finds a lease of the pool that was offered to this identity
 // association, that it held, or that the client held under another IAID while
-// it holds none now (routers invent new IAIDs when they start; D-239).
+// it holds none now (routers invent new IAIDs when they start; D-239). Where
+// addresses are to be random, only what was offered counts, or a full pool would
+// hold nothing else for the client.
 func (x *exchange) hadBefore(p *pool, ia lease.IA, mine *Reservation) (netip.Prefix, bool) {
 	var found netip.Prefix
 	x.s.offers.of(x.now.Mono, ia, func(c netip.Prefix) bool {
@@ -236,7 +253,7 @@ func (x *exchange) hadBefore(p *pool, ia lease.IA, mine *Reservation) (netip.Pre
 		}
 		return !found.IsValid()
 	})
-	if found.IsValid() || x.link.RandomAddresses {
+	if found.IsValid() || x.link.RandomAddresses && !p.full() {
 		return found, found.IsValid()
 	}
 	holdsOne := false

@@ -26,10 +26,10 @@ type exchange struct {
 	held        tally            // what it holds of them
 	waiting     tally            // what it held of them and nobody may have yet
 	mentioned   int              // leases in the answer
-	least       Claim            // what a lease needs to be given away
-	refused     bool             // the lease that was looked at last has less
+	want        Claim            // on a lease to be given away
+	refused     bool             // the policy has another claim on the lease that was looked at last
 	partners    bool             // a lease was refused that would do as a last resort
-	searched    int              // leases that searches of pools have looked at
+	searched    [Ours + 1]int    // leases that searches of pools have looked at, for each want
 	cut         bool             // a search ended before it had seen everything
 	ias         []answeredIA
 
@@ -44,7 +44,7 @@ type exchange struct {
 
 func (x *exchange) start(s *Server, now lease.Clock, p *Packet, m *message, l *link, t *lease.Table, policy Policy, service Service, r *Result) {
 	*x = exchange{s: s, now: now, link: l, m: m, t: t, policy: policy, service: service, r: r,
-		client: lease.DUID(m.clientID), ias: x.ias[:0], bindings: x.bindings[:0], least: Ours, answerType: Reply}
+		client: lease.DUID(m.clientID), ias: x.ias[:0], bindings: x.bindings[:0], want: Ours, answerType: Reply}
 	x.via = nextHop(p, m, l)
 	x.reservation = l.reservation(m, nil)
 }

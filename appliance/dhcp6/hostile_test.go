@@ -20,7 +20,7 @@ func checkBounds(d *desk) {
 		listed += len(s.msg.ias[i].leases)
 	}
 	if len(s.msg.ias) > IAsPerMessageMax || len(s.msg.relays) > relayLayersMax || len(s.x.ias) > IAsPerMessageMax || listed > leasesPerMessageMax ||
-		s.x.mentioned > leasesPerAnswerMax || s.x.searched > searchesMax || len(s.offers.ring) > offersMax || len(s.offers.byIA) > offersMax {
+		s.x.mentioned > leasesPerAnswerMax || max(s.x.searched[Ours], s.x.searched[LastResort]) > searchesMax || len(s.offers.ring) > offersMax || len(s.offers.byIA) > offersMax {
 		d.Errorf("beyond a limit: %d IAs, %d layers, %d leases listed, %d mentioned, %d searched, %d offers",
 			len(s.msg.ias), len(s.msg.relays), listed, s.x.mentioned, s.x.searched, len(s.offers.ring))
 	}
@@ -205,7 +205,7 @@ func TestSearchIsBounded(t *testing.T) {
 	}
 	a := d.client(1).send(Solicit, ias...)
 	eq(t, "IAs without an address", len(slices.DeleteFunc(a.ias, func(i oracleIA) bool { return i.status != statusNoAddrsAvail })), 32)
-	eq(t, "leases looked at", d.s.x.searched, searchesMax)
+	eq(t, "leases looked at", d.s.x.searched[Ours], searchesMax)
 }
 
 // A flood of Solicits from invented clients: memory is bounded (TestOffersAreBounded),

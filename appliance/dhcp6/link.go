@@ -11,10 +11,11 @@ import (
 // link is a configured link, prepared for look-ups.
 type link struct {
 	*Link
-	pools       []*pool // addresses by subnet, then prefixes
-	prefixPools []*pool // the latter
-	byClient    map[lease.DUID][]*Reservation
-	others      []*Reservation // by link-layer address, Interface-ID or Remote-ID
+	pools        []*pool   // all of the following
+	addressPools [][]*pool // for each subnet
+	prefixPools  []*pool
+	byClient     map[lease.DUID][]*Reservation
+	others       []*Reservation // by link-layer address, Interface-ID or Remote-ID
 
 	// reserved are the addresses and prefixes of reservations. Nobody else gets
 	// them, nor a prefix that overlaps them.
@@ -25,15 +26,17 @@ type link struct {
 func newLink(cfg *Link) *link {
 	l := &link{Link: cfg, byClient: map[lease.DUID][]*Reservation{}, reserved: map[netip.Prefix]*Reservation{}}
 	for i := range cfg.Subnets {
+		var pools []*pool
 		for _, r := range cfg.Subnets[i].Pools {
-			l.pools = append(l.pools, newAddressPool(l, &cfg.Subnets[i], r))
+			pools = append(pools, newAddressPool(l, &cfg.Subnets[i], r))
 		}
+		l.addressPools = append(l.addressPools, pools)
+		l.pools = append(l.pools, pools...)
 	}
-	addresses := len(l.pools)
 	for i := range cfg.PrefixPools {
-		l.pools = append(l.pools, newPrefixPool(l, &cfg.PrefixPools[i]))
+		l.prefixPools = append(l.prefixPools, newPrefixPool(l, &cfg.PrefixPools[i]))
 	}
-	l.prefixPools = l.pools[addresses:]
+	l.pools = append(l.pools, l.prefixPools...)
 	for i := range cfg.Reservations {
 		r := &cfg.Reservations[i]
 		if r.Client != "" {

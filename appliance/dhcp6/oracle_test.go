@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"unicode/utf8"
@@ -480,7 +481,7 @@ func checkIAs(d *desk, q *asked, a *answer) {
 	}
 	switch q.typ {
 	case Solicit, Request, Renew, Rebind:
-		if len(keys) != len(q.ias) {
+		if len(keys) != len(q.ias) && d.s.x.service != RenewOnly {
 			d.Errorf("D-066, D-155: %d IAs in the answer, %d asked for", len(keys), len(q.ias))
 		}
 	case Confirm, InformationRequest:
@@ -598,14 +599,29 @@ func checkTable(d *desk, p *Packet, a *answer) {
 func (d *desk) recount() {
 	d.Helper()
 	for _, p := range d.s.pools {
-		used := 0
+		used, marked := 0, 0
 		for b := range d.table.From(netip.Prefix{}) {
-			if _, ok := p.index(b.Prefix); ok && !b.Status.Available() {
+			_, ok := p.index(b.Prefix)
+			if ok && !b.Status.Available() {
 				used++
+			}
+			if ok && (!b.Status.Available() || b.Status == lease.FreeBackup && b.Type == lease.IAPD) {
+				marked++
 			}
 		}
 		if p.used != used {
 			d.Errorf("pool %s counts %d, the table has %d", p.name, p.used, used)
+		}
+		for w, word := range p.marks {
+			for ; word != 0; word &= word - 1 {
+				if standingOf(d.table.Get(p.at(u128{0, uint64(w*64 + bits.TrailingZeros64(word))}))) == unmarked {
+					d.Errorf("pool %s: a mark too many in %x", p.name, p.marks[w])
+				}
+				marked--
+			}
+		}
+		if p.marks != nil && marked != 0 {
+			d.Errorf("pool %s lacks %d marks", p.name, marked)
 		}
 	}
 	var before *lease.Binding

@@ -33,7 +33,7 @@ func (s Service) answers(m *message) bool {
 // Claim is what a server may do with a lease that no client holds.
 type Claim uint8
 
-// The claims, each better than the one before.
+// The claims.
 const (
 	NotOurs    Claim = iota // it must not be given to this client now
 	LastResort              // the partner's: only when nothing of our own is left on the link (RFC 8156 section 8.4.1, Q-61)
@@ -64,7 +64,9 @@ type Policy interface {
 
 	// MayAssign says whether p, which no client holds and which is not
 	// ABANDONED, may be given to ia now. b is its record, nil for none;
-	// reserved says that the operator keeps it for this very client.
+	// reserved says that the operator keeps it for this very client, by its DUID
+	// to a place, such as the port of a switch, two clients can come.
+	// It is asked, too, where only Renews are answered, and says NotOurs.
 	//
 	// A search of a pool takes the answer about one prefix for all: what is
 	// refused as FREE, or for want of a record, is refused in the whole pool;
@@ -111,13 +113,10 @@ func (Alone) Valid(_ lease.Clock, _ netip.Prefix, _ *lease.Binding, _ lease.IA, 
 // Bind has the record promise one more lifetime than the client was told, so
 // that the next renewals need no write (design: kind to flash).
 func (Alone) Bind(_ lease.Clock, old, b *lease.Binding, _ uint32) {
+	b.HeldUntil = b.Expires.Add(b.Valid)
 	if old != nil && b.Expires <= old.HeldUntil {
 		b.HeldUntil = old.HeldUntil
-		if covers(old, b) {
-			return
-		}
 	}
-	b.HeldUntil = b.Expires.Add(b.Valid)
 }
 
 // End makes the lease available at once. A former partner has no part in it.

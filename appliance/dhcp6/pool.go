@@ -20,7 +20,7 @@ const (
 	// table ever holds: hashing fails with odds of 2^-64.
 	searchSizeMax = 1 << 22
 	// searchesMax bounds how many leases that look free are examined for one
-	// message: they may be offered, reserved or the partner's.
+	// message: they may be offered or reserved. As many again may be the partner's.
 	searchesMax = 4096
 )
 
@@ -58,6 +58,14 @@ func (p *pool) makeMarks() {
 	if p.last.hi == 0 && p.last.lo < searchSizeMax {
 		p.marks = make([]uint64, p.last.lo/64+1)
 	}
+}
+
+// source is the prefix that the pool is part of, and whether that has ended.
+func (p *pool) source(now lease.Time) (prefix netip.Prefix, over bool) {
+	if p.prefix != nil {
+		return p.prefix.Prefix, p.prefix.over(now)
+	}
+	return p.subnet.Prefix, p.subnet.over(now)
 }
 
 // at is the lease with index i.

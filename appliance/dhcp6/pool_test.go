@@ -575,3 +575,37 @@ func slowMod(hash [32]byte, last u128) (rem u128) {
 	}
 	return rem
 }
+
+// A client that comes back finds its old lease also in the second pool, though
+// the first has room again by then; with a wish for a length the wish decides.
+func TestReturningClientWithTwoPools(t *testing.T) {
+	for _, policy := range []Policy{Alone{}, newHalf(lease.Primary, interrupted)} {
+		d := newDesk(t, branch(lanWith(func(l *Link) {
+			l.Subnets[0].Pools = append(poolOf("2001:db8:0:1::1000", "2001:db8:0:1::1003"), poolOf("2001:db8:0:1::2000", "2001:db8:0:1::20ff")...)
+			l.PrefixPools = []PrefixPool{{Prefix: prefix("2001:db8:8000::/54"), Length: 56}, {Prefix: prefix("2001:db8:8100::/52"), Length: 60}}
+		})))
+		d.policy = policy
+		first := map[int]*answer{}
+		for n := range 4 {
+			first[n] = d.client(n).obtain(na(1), pd(1))
+		}
+		c := d.client(50)
+		old := c.obtain(na(1), pd(1))
+		eq(t, "in the second pool", iid(old.na(1).only())&^0xff, 0x2000)
+		eq(t, "in the second pool", old.pd(1).only().Bits(), 60)
+		c.send(Release, old.request()...)
+		d.client(0).send(Release, first[0].request()...)
+		if h, ok := policy.(*half); ok {
+			eq(t, "it waits", d.table.Get(old.pd(1).only()).Status, lease.Released)
+			h.sent = map[netip.Prefix]bool{first[0].pd(1).only(): true}
+		}
+		again := c.obtain(na(1), pd(1))
+		eq(t, "address", again.na(1).only(), old.na(1).only())
+		eq(t, "prefix", again.pd(1).only(), old.pd(1).only())
+		if policy == (Alone{}) {
+			c.send(Release, again.request()...)
+			eq(t, "by wish", c.send(Solicit, pd(1, prefix("::/56"))).pd(1).only(), first[0].pd(1).only())
+		}
+		d.recount()
+	}
+}
