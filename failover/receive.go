@@ -123,6 +123,9 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 		return refuse(wire.UnspecFail, "its times lie in the future")
 	}
 	own := e.table.Get(u.Prefix)
+	if e.mayHavePromised(u) {
+		return refuse(wire.UnspecFail, "this server has lost its storage and may have promised the lease, try again later")
+	}
 	switch u.Judge(own, e.cfg.Role, e.now.Wall) {
 	case lease.Outdated:
 		e.insist(own)
@@ -133,8 +136,8 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 		return refuse(wire.MissingBindingInformation, "the binding-status needs more")
 	}
 	b := u.Accepted(own, e.now.Wall, e.remember())
-	if e.record.Loss == lossData {
-		b = e.restored(b, u)
+	if b.Status == lease.Active {
+		b = e.held(b, own, u)
 	}
 	if own != nil && own.Status == lease.Active && b.Status == lease.Active && own.IA != b.IA {
 		e.tell(trace.Event{ID: trace.FailoverClientReplaced, Lease: own.Prefix, Link: own.Link, Client: own.Client})
@@ -145,22 +148,36 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 	return wire.Status{}, false
 }
 
-// restored is b, got from the partner after this server lost its storage, held
-// for as long as this server may have promised it: MCLT beyond what the partner
-// had confirmed. That can be longer than RECOVER-WAIT, for which the RFC has
-// MCLT after the failure only.
-func (e *Endpoint) restored(b *lease.Binding, u *lease.Update) *lease.Binding {
-	if u.Status != lease.Active { // it ended when the partner had not heard of more
-		e.promisesUntil = max(e.promisesUntil, e.now.Mono+e.remaining(u.StartOfState, e.waitMCLT()))
+// held is b, an active lease as the partner tells it, held for as long as this
+// server may have promised it to the same client: the partner's Reply may be
+// lost, and the client goes by ours. After a loss of storage that is up to MCLT
+// beyond what the partner had confirmed, and can be longer than RECOVER-WAIT,
+// for which the RFC has MCLT after the failure only.
+func (e *Endpoint) held(b, own *lease.Binding, u *lease.Update) *lease.Binding {
+	until := b.Expires
+	if own != nil && own.IA == b.IA && own.Status == lease.Active {
+		until = max(until, own.Expires)
+	}
+	if e.record.Loss != lossNone && u.ExpirationTime != 0 {
+		until = max(until, u.ExpirationTime.Add(e.reuseMCLT()))
+	}
+	if until == b.Expires {
 		return b
 	}
-	until := u.ExpirationTime.Add(uint32(e.waitMCLT() / second))
-	if u.ExpirationTime == 0 || until <= b.Expires {
-		return b
+	h := *b
+	h.Expires, h.HeldUntil = until, until
+	return &h
+}
+
+// mayHavePromised reports whether this server lost its storage and may have
+// promised the lease whose end the partner tells of, beyond that end. To confirm
+// it would let the partner give the lease to somebody else.
+func (e *Endpoint) mayHavePromised(u *lease.Update) bool {
+	if e.record.Loss == lossNone || u.Status == lease.Active || u.Status == lease.Abandoned || u.Client == "" && u.Type == lease.IAPD {
+		return false
 	}
-	held := *b
-	held.Expires, held.HeldUntil = until, until
-	return &held
+	e.promisesUntil = max(e.promisesUntil, e.now.Mono+e.remaining(u.StartOfState, e.waitMCLT()))
+	return e.now.Mono < max(e.grantsFrom, e.promisesUntil)
 }
 
 // insist has a lease sent to a partner that is behind; but not again if it is
