@@ -153,6 +153,8 @@ func (e *Endpoint) Start(now lease.Clock, out *Output) {
 		e.record = record{State: Recover, Since: now.Wall, MCLT_s: e.cfg.MCLT_s}
 	} else { // T-01, T-03
 		stopped := e.lastOperation()
+		// The leases that show it may be overwritten by the partner's news.
+		e.record.Stamp = max(e.record.Stamp, stopped)
 		if e.record.Loss == lossNone {
 			e.failed = stopped
 		}

@@ -169,7 +169,7 @@ func (e *Endpoint) give(p *pool, n int) {
 // takeBack asks for prefixes. They stay the secondary's until it agrees.
 func (e *Endpoint) takeBack(p *pool, n int) {
 	s := e.session
-	if len(s.taking) > 0 {
+	if s.taking > 0 {
 		p.uneven = true // when those have been answered
 		return
 	}
@@ -184,11 +184,11 @@ func (e *Endpoint) takeBack(p *pool, n int) {
 		n--
 		free := *b
 		free.Status, free.StartOfState = lease.Free, e.now.Wall
-		s.taking[b.Prefix] = true
-		e.launch(e.barePrefix(&free), []*lease.Binding{&free}, false)
+		e.launch(e.barePrefix(&free), []*lease.Binding{&free}, false).take = b
+		s.taking++
 	}
-	if len(s.taking) > 0 {
-		e.tell(trace.Event{ID: trace.FailoverPrefixesTaken, N: int64(len(s.taking)), Text: p.Prefix.String()})
+	if s.taking > 0 {
+		e.tell(trace.Event{ID: trace.FailoverPrefixesTaken, N: int64(s.taking), Text: p.Prefix.String()})
 	}
 }
 

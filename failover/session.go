@@ -64,7 +64,7 @@ type session struct {
 	flying  map[uint64]struct{} // the numbers of the changes in flight
 	refused map[netip.Prefix]refusal
 	sent    uint64 // changes up to this number were sent on this connection
-	taking  map[netip.Prefix]bool
+	taking  int // prefixes that the partner was asked to give back
 	replyTo []*update // scratch
 }
 
@@ -77,7 +77,7 @@ func (e *Endpoint) newSession(id ConnID, p phase) *session {
 		sendEvery:    sendEvery(e.cfg.Keepalive_s),
 		handshakeBy:  now + handshakeMax, sendAt: never, deadAt: now + keepalive, idleAt: never,
 		flight: map[wire.TransactionID]*update{}, flying: map[uint64]struct{}{},
-		refused: map[netip.Prefix]refusal{}, taking: map[netip.Prefix]bool{},
+		refused: map[netip.Prefix]refusal{},
 	}
 }
 

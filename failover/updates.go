@@ -29,6 +29,7 @@ type update struct {
 	sent     []*lease.Binding // as they were; for a prefix that is taken back: as it shall be
 	first    uint64           // the lowest number of a change in it; 0: none
 	walk     bool             // part of the answer to UPDREQALL
+	take     *lease.Binding   // the prefix that the partner is asked to give back, as it was; else nil
 	at       time.Duration
 	answered bool
 }
@@ -163,7 +164,7 @@ func (e *Endpoint) sendUpdate(b *lease.Binding, walk bool) bool {
 }
 
 // launch sends a BNDUPD and waits for its answer.
-func (e *Endpoint) launch(m *wire.BndUpd, sent []*lease.Binding, walk bool) {
+func (e *Endpoint) launch(m *wire.BndUpd, sent []*lease.Binding, walk bool) *update {
 	s := e.session
 	u := &update{id: e.nextID(), sent: sent, walk: walk, at: e.now.Mono}
 	m.TransactionID = u.id
@@ -179,6 +180,7 @@ func (e *Endpoint) launch(m *wire.BndUpd, sent []*lease.Binding, walk bool) {
 	s.flight[u.id] = u
 	s.order = append(s.order, u)
 	e.send(m)
+	return u
 }
 
 // clientUpdate is the BNDUPD about leases of one identity association (RFC 8156
@@ -238,18 +240,24 @@ func (e *Endpoint) receiveReply(m *wire.BndReply) {
 	for _, b := range u.sent {
 		delete(s.flying, b.Change)
 	}
+	if u.take != nil {
+		s.taking--
+	}
 	for _, b := range u.sent {
 		ia, l := find(m, b)
-		switch {
-		case l == nil:
+		if l == nil {
 			status, _ := m.Status.Get()
 			e.refusedBy(b, status.Code)
-		default:
-			if status, refuses := m.Refusal(ia, l).Get(); refuses {
-				e.refusedBy(b, status.Code)
-			} else {
-				e.confirmed(b, l)
-			}
+			continue
+		}
+		status, refuses := m.Refusal(ia, l).Get()
+		switch {
+		case refuses:
+			e.refusedBy(b, status.Code)
+		case u.take == nil:
+			e.confirmed(b, l)
+		case u.take == e.table.Get(b.Prefix): // and not handed over anew meanwhile
+			e.forget(b.Prefix) // ours again: no record means FREE
 		}
 	}
 }
@@ -278,13 +286,6 @@ func (e *Endpoint) confirmed(sent *lease.Binding, l *wire.LeaseOption) {
 	s := e.session
 	delete(s.refused, sent.Prefix)
 	now := e.table.Get(sent.Prefix)
-	if s.taking[sent.Prefix] {
-		delete(s.taking, sent.Prefix)
-		if now != nil && now.Status == lease.FreeBackup {
-			e.forget(sent.Prefix) // ours again: no record means FREE
-		}
-		return
-	}
 	if now == nil {
 		return
 	}
@@ -317,7 +318,6 @@ func (e *Endpoint) remember() uint32 {
 // refusedBy takes note that the partner has not.
 func (e *Endpoint) refusedBy(sent *lease.Binding, code wire.StatusCode) {
 	s := e.session
-	delete(s.taking, sent.Prefix)
 	e.tell(trace.Event{ID: trace.FailoverUpdateRejected, Lease: sent.Prefix, Link: sent.Link, Client: sent.Client, Text: code.String()})
 	r := s.refused[sent.Prefix]
 	r.change, r.code = sent.Change, code
