@@ -63,8 +63,8 @@ type session struct {
 	order   []*update           // as sent; those answered are removed when they come to the front
 	flying  map[uint64]struct{} // the numbers of the changes in flight
 	refused map[netip.Prefix]refusal
-	sent    uint64 // changes up to this number were sent on this connection
-	taking  int // prefixes that the partner was asked to give back
+	sent    uint64    // changes up to this number were sent on this connection
+	taking  int       // prefixes that the partner was asked to give back
 	replyTo []*update // scratch
 }
 
