@@ -21,9 +21,10 @@
 // # Goroutines
 //
 // One, the caller's that runs [Conn.Run] (for THREADS.md: "udp6 reader"). It
-// owns the receive buffers and puts what arrives into the ring. [Conn.Next] and
-// [Conn.Send] belong to the event loop, [Conn.Sync] to the goroutine that
-// watches the links; none of the three may be called by two goroutines at once.
+// owns the receive buffers and puts what arrives into the ring. [Conn.Next]
+// belongs to the event loop, [Conn.Send] to it or its sender, [Conn.Sync] to the
+// goroutine that watches the links; none of the three may be called by two
+// goroutines at once.
 // They do not wait for each other, and [Conn.Counters] may be called by anyone.
 // The only lock guards the ring; it is held for one batch of pointer swaps.
 //
