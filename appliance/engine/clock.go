@@ -22,8 +22,11 @@ type clock struct {
 	floor   lease.Time // the latest time that is on disk
 	offset  lease.Time // wall time minus monotonic time, in seconds
 	last    lease.Time // that was read
-	boot    lease.Time // wall time of the start
-	trusted bool       // the system's wall clock agrees
+
+	waited  time.Duration // on Clock.Mono: when the engine's time last waited for the wall clock
+	slack   time.Duration // less than a second of it
+	boot    lease.Time    // wall time of the start
+	trusted bool          // the system's wall clock agrees
 }
 
 func (c *clock) raiseFloor(t lease.Time) {
@@ -50,6 +53,9 @@ func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 		return c.boot, 0
 	}
 	diff := now.Wall - c.at(now.Mono)
+	if c.trusted {
+		c.waited = 0
+	}
 	switch {
 	case diff >= -slewMax && diff <= slewMax:
 		c.trusted = true
@@ -58,12 +64,30 @@ func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 		return c.last, 0
 	case diff < 0 && (!c.trusted || now.Wall <= 0): // before 2000: no date at all
 		c.trusted = false
+		c.wait(now.Mono, -diff)
 		c.last = max(c.last, c.at(now.Mono))
 		return c.last, 0
 	}
 	c.offset += diff
 	c.last = now.Wall
 	return c.last, diff
+}
+
+// catchUpMax is by how much the wall clock may be behind what is on disk for the
+// engine to let it catch up, in seconds. More is no date that time would mend.
+const catchUpMax = 86400
+
+// wait lets the engine's time run at half its pace while the wall clock, behind
+// by so many seconds, catches up: a clock that was once ahead by mistake has left
+// its dates on the disk. Meanwhile leases last longer than they were given.
+func (c *clock) wait(mono time.Duration, behind lease.Time) {
+	if c.waited != 0 && behind <= catchUpMax {
+		c.slack += (mono - c.waited) / 2
+		whole := c.slack / time.Second
+		c.offset -= lease.Time(whole)
+		c.slack -= whole * time.Second
+	}
+	c.waited = mono
 }
 
 // readClock puts the engine's time into now. When the clock is set, leases are

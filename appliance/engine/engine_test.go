@@ -370,6 +370,35 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+// A clock that was once ahead has left its dates on the disk. The engine lets it
+// catch up, in twice the time, and then agrees with it and with its partners.
+func TestClockCatchesUp(t *testing.T) {
+	b := newBox(t, 500_000)
+	b.step(b.client(dhcp6.Request, 1))
+	b.now.Wall -= 3600
+	b.boot()
+	if b.e.clock.trusted {
+		t.Fatal("a clock that is an hour behind the disk is trusted")
+	}
+	last := b.e.View(b.now).At.Wall
+	for passed := 0; !b.e.clock.trusted; passed += 60 {
+		if passed > 2*3600+120 {
+			t.Fatalf("after %d s the engine has %v, the wall clock %v", passed, b.e.View(b.now).At.Wall, b.now.Wall)
+		}
+		b.now.Mono += time.Minute
+		b.now.Wall += 60
+		b.step(Wake{})
+		now := b.e.View(b.now).At.Wall
+		if now < last {
+			t.Fatalf("time ran backward, from %v to %v", last, now)
+		}
+		last = now
+	}
+	if last < b.now.Wall-slewMax || last > b.now.Wall+slewMax {
+		t.Errorf("the engine has %v, the wall clock %v", last, b.now.Wall)
+	}
+}
+
 // Group commit: what is promised behind a batch leaves when it is on disk.
 func TestPipeline(t *testing.T) {
 	var p Pipeline
