@@ -28,20 +28,17 @@ func Confirmed(b, sent *Binding, acked, now Time, remember uint32) *Binding {
 }
 
 // agree makes b what both servers have agreed on, now that the partner accepted
-// sent and this server made no news since. A lease in the hands of a client, or
-// abandoned, must still be what was sent: an update from the partner that came in
-// between may have made something else of it here, while the partner made of it
-// what was sent. Of a lease that is available here the partner's word is the last.
+// sent and this server made no news since. An update from the partner that came
+// in between may have made something else of b, while the partner made of its
+// own record what was sent: then there is still something to be told.
 func (b *Binding) agree(sent *Binding, now Time, remember uint32) {
+	taken := b.Status == FreeBackup && sent.Status == Free
 	same := b.Status == sent.Status && b.sameClient(sent.IA) && b.Expires == sent.Expires && b.StartOfState == sent.StartOfState
-	status := settled(sent.Status, sent.Prefix)
-	switch {
-	case !same && !(status.Available() && b.Status.Available()):
-	case !status.Available():
-		b.Change = 0
-	case b.Change != 0 || b.Status != status: // else it would be remembered anew each time
-		b.Change = 0
-		b.StartOfState = sent.StartOfState
+	if !same && !taken || b.Change == 0 && b.Status.Available() {
+		return
+	}
+	b.Change, b.StartOfState = 0, sent.StartOfState
+	if status := settled(sent.Status, sent.Prefix); status.Available() {
 		b.free(status, now, remember)
 	}
 }

@@ -63,20 +63,21 @@ func (u *Update) Judge(own *Binding, role Role, now Time) Verdict {
 	}
 	status, age := u.status(), Compare(u.time(), own.time())
 	switch {
+	case own.Status == Active && status == Active && own.sameClient(u.IA), u.repeats(own):
+		return Accept
+	case status == Active && Compare(now, u.Expires) > 0:
+		return Outdated // it has run out on its way
 	case own.Status == Active && status == Active:
-		switch {
-		case own.sameClient(u.IA):
-			return Accept
-		case Compare(now, u.Expires) > 0:
-			return acceptIf(Compare(now, own.Expires) > 0)
-		case u.contactAfter(own.StartOfState) || role == Secondary:
+		if u.contactAfter(own.StartOfState) || role == Secondary {
 			return Accept
 		}
 		return InUse
 	case own.Status == Active && (status == Expired || status.Available()):
-		return acceptIf(Compare(now, own.Expires) > 0 && (age > 0 || u.informed(own)))
+		return acceptIf(Compare(now, own.Expires) > 0 && (age > 0 || own.informed()))
 	case own.Status == Reset && status == Active:
 		return acceptIf(u.contactAfter(own.StartOfState))
+	case own.Status == Active && status == Reset && !own.informed():
+		return Outdated // unlike a release, the operator's word says nothing about the client
 	case age == 0:
 		return acceptIf(u.acceptedOnTie(own, role))
 	}
@@ -110,23 +111,22 @@ func (u *Update) status() Status {
 	return u.Status
 }
 
-// time is when that happened which the update tells of.
-func (u *Update) time() Time {
-	switch {
-	case u.CLT == 0:
-		return u.StartOfState
-	case u.Status == Active || u.Status == Expired || u.Status == Released:
-		return u.CLT
-	}
-	return max(u.CLT, u.StartOfState)
-}
+// time is when that happened which u tells of.
+func (u *Update) time() Time { return happened(u.Status, u.CLT, u.StartOfState) }
 
-// time is when that happened which b tells of.
-func (b *Binding) time() Time {
-	if b.LastTransaction != 0 {
-		return b.LastTransaction
+// time is when that happened which b tells of. It is the time of an update made
+// of b. The RFC takes the last contact here even for a status that began later
+// by itself; two servers could then each find the other's update the later one.
+func (b *Binding) time() Time { return happened(b.Status, b.LastTransaction, b.StartOfState) }
+
+func happened(s Status, contact, start Time) Time {
+	switch {
+	case contact == 0:
+		return start
+	case s == Active || s == Expired || s == Released:
+		return contact
 	}
-	return b.StartOfState
+	return max(contact, start)
 }
 
 // contactAfter reports whether the sender dealt with the client after t.
@@ -138,53 +138,40 @@ func (b *Binding) sameClient(ia IA) bool {
 	return b.Client == ia.Client && b.Type == ia.Type && b.ID == ia.ID
 }
 
-// informed reports whether the partner knew of this server's last contact with
-// the client when it said that the client lost the lease. If it did not, it may
-// be learning of it now, and go back to believing in the lease that this server
-// is about to give to somebody else.
-func (u *Update) informed(own *Binding) bool {
-	return own.LastTransaction == 0 || own.sameClient(u.IA) && u.PartnerRawCLT >= own.LastTransaction
-}
+// informed reports whether the partner, when it sent an update, knew all that
+// this server knows of the client by itself: messages keep their order, and it
+// had confirmed everything before. If it did not, it may be learning of the
+// latest contact now, and go back to believing in a lease that it said is over.
+func (own *Binding) informed() bool { return own.Change == 0 || own.LastTransaction == 0 }
 
 // acceptedOnTie decides about an update whose time is that of own within the
 // tolerance, so that the clocks do not tell which of the two came first.
-// The secondary gives way, and the primary as well when the update goes a step
-// forward. But no lease is taken from a client that may have got it later.
+// What the partner said in knowledge of own is the later. Else each may be
+// hearing the other's story now, and they must not end up with swapped ones:
+// the secondary gives way, but no client loses a lease for it.
 func (u *Update) acceptedOnTie(own *Binding, role Role) bool {
+	status := u.status()
 	switch {
-	case u.repeats(own):
+	case own.Change == 0:
 		return true
+	case own.Status.Available():
+		// The primary may be giving it to the secondary at this moment.
+		return role == Secondary || own.Status == Free && status != Free
+	case !status.Available() && u.Client != "" && !own.sameClient(u.IA):
+		// Only the server to which the lease became available in between can have
+		// given it to another client.
+		return role.Available() != Freed(u.Prefix) && (own.Status != Active || own.LastTransaction == 0)
 	case own.Status == Active:
-		return own.sameClient(u.IA) && u.informed(own)
+		return own.LastTransaction == 0 // its client may have come here last
+	case status == Active:
+		return false // its client may have left here last
 	}
-	return role == Secondary || own.ledTo(u)
+	return role == Secondary
 }
 
-// repeats reports whether accepting u would change nothing of own.
+// repeats reports whether u says nothing but what own says already. It would be
+// no use to reject that, whatever its time: the partner could only hear the same.
 func (u *Update) repeats(own *Binding) bool {
 	return own.Status == settled(u.status(), u.Prefix) && own.StartOfState == u.StartOfState &&
 		(u.Client == "" || own.sameClient(u.IA)) && (own.Status.Available() || own.Expires == u.Expires)
-}
-
-// ledTo reports whether the lease can have gone from own, which is the
-// primary's and in the hands of no client, to what the secondary says: by the
-// steps of RFC 8156 section 7.2, figure 2, with those of Q-64, except for two on
-// which the secondary gives way instead, as both would change sides otherwise:
-// from FREE-BACKUP to FREE, where an update that crosses the opposite one would
-// put the lease into both pools, and back to the client that lost it (L-14).
-func (own *Binding) ledTo(u *Update) bool {
-	to := u.status()
-	switch own.Status {
-	case Free, PendingFree:
-		return to == Active || to == FreeBackup || to == Abandoned
-	case FreeBackup:
-		return to == Active || to == Abandoned
-	case Expired, Released:
-		return to == Active && !own.sameClient(u.IA) || to.Available() || to == Reset
-	case Reset:
-		return to.Available()
-	case Abandoned:
-		return to == Reset
-	}
-	return false
 }

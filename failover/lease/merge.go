@@ -22,6 +22,11 @@ func (u *Update) Accepted(own *Binding, now Time, remember uint32) *Binding {
 		b.Change = own.Change
 		if u.Client == "" || own.sameClient(u.IA) {
 			b.continues(own)
+			if own.Status != Active {
+				// The partner may have confirmed that the lease was over, which this
+				// server did not hear, and leased it anew, knowing only what it says now.
+				b.AckedPartnerLifetime = min(b.AckedPartnerLifetime, u.ExpirationTime)
+			}
 			if b.Status == Active && own.Status == Active && !u.supersedes(own) {
 				b.keepLease(own)
 			}
