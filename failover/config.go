@@ -71,10 +71,10 @@ const (
 const (
 	MCLTMin_s     = 30 // RFC 8156 section 1: no new lease is shorter
 	MCLTMax_s     = 86400
-	MaxUnackedMax = 10000   // bounds memory: a BNDUPD in flight takes some 200 octets
-	LifetimeMax_s = 1 << 30 // of a lease: longer ones cannot be told from the past on the wire
-	NameLenMax    = 255     // of a relationship, in octets
-	LinksMax      = 1 << 12 // of a relationship
+	MaxUnackedMax = 10000       // bounds memory: a BNDUPD in flight takes some 200 octets
+	LifetimeMax_s = 400 * 86400 // of a lease: far from the horizon of the wire, and no update can take one away for decades
+	NameLenMax    = 255         // of a relationship, in octets
+	LinksMax      = 1 << 12     // of a relationship
 )
 
 // withDefaults fills in what is zero.

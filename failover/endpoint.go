@@ -62,24 +62,23 @@ type Endpoint struct {
 	activating bool
 	joining    map[string]bool // links whose leases the partner has not told yet
 
-	started       time.Duration // on Clock.Mono, as all that follow
-	untilState    time.Duration // when the timer of the state ends; never: it has none
-	untilWall     lease.Time    // FlawWallClockTimer
-	availableAt   time.Duration // in PARTNER-DOWN: from when on the partner's prefixes may be used
-	promisesUntil time.Duration // storage was lost: the promises of that time last no longer
-	grantsFrom    time.Duration // storage was lost: no new lease before
-	dialAt        time.Duration
-	dialing       bool
-	dialWait      time.Duration
-	scanAt        time.Duration
-	poolReqAt     time.Duration // earliest next POOLREQ
-	poolReqDue    bool
-	entered       uint64 // NORMAL, or contact in PARTNER-DOWN, after this change
-	sweepAt       time.Duration
-	sweepFrom     netip.Prefix
-	stopped       bool // by the operator: no more connections
-	more          bool // there is more to do than one step may
-	touched       bool // a lease has changed since the last call
+	started     time.Duration // on Clock.Mono, as all that follow
+	untilState  time.Duration // when the timer of the state ends; never: it has none
+	untilWall   lease.Time    // FlawWallClockTimer
+	availableAt time.Duration // in PARTNER-DOWN: from when on the partner's prefixes may be used
+	grantsFrom  time.Duration // storage was lost: no new lease before
+	dialAt      time.Duration
+	dialing     bool
+	dialWait    time.Duration
+	scanAt      time.Duration
+	poolReqAt   time.Duration // earliest next POOLREQ
+	poolReqDue  bool
+	entered     uint64 // NORMAL, or contact in PARTNER-DOWN, after this change
+	sweepAt     time.Duration
+	sweepFrom   netip.Prefix
+	stopped     bool // by the operator: no more connections
+	more        bool // there is more to do than one step may
+	touched     bool // a lease has changed since the last call
 
 	now lease.Clock // of the call in hand
 	out *Output     // likewise
@@ -193,8 +192,9 @@ func (e *Endpoint) Reconfigure(now lease.Clock, cfg Config, out *Output) {
 	e.begin(now, out)
 	before := e.cfg
 	e.configure(cfg)
+	e.changes.Clear()
 	for b := range e.table.From(netip.Prefix{}) {
-		e.countPools(nil, b)
+		e.Changed(nil, b)
 	}
 	e.join()
 	if e.session != nil && !sameTerms(&before, &e.cfg) {
@@ -324,7 +324,7 @@ func (e *Endpoint) activateSome() {
 			e.activate, e.activating = b.Prefix, true
 			break
 		}
-		if e.joining[b.Link] && b.Change == 0 && (!b.Status.Available() || b.Status == lease.FreeBackup && b.Type == lease.IAPD) {
+		if e.joining[b.Link] && (!b.Status.Available() || b.Status == lease.FreeBackup && b.Type == lease.IAPD) {
 			found = append(found, b)
 		}
 	}
@@ -341,6 +341,9 @@ func (e *Endpoint) activateSome() {
 		}
 		a.Change = e.number()
 		e.put(&a)
+	}
+	if !e.activating {
+		e.met()
 	}
 }
 

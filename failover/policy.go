@@ -47,7 +47,7 @@ const (
 // its record or nil. reserved: the operator keeps it for this client, so that
 // it cannot go to two.
 func (e *Endpoint) MayAssign(now lease.Clock, p netip.Prefix, b *lease.Binding, ia lease.IA, reserved bool) Claim {
-	if s := e.Serves(); s == Unresponsive || s == RenewOnly || now.Mono < e.grantsFrom || e.joining[ia.Link] {
+	if s := e.Serves(); s == Unresponsive || s == RenewOnly || now.Mono < e.grantsFrom || e.joining[ia.Link] && e.state != PartnerDown {
 		return NotOurs
 	}
 	status := lease.Freed(p)

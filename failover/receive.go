@@ -123,8 +123,11 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 		return refuse(wire.UnspecFail, "its times lie in the future")
 	}
 	own := e.table.Get(u.Prefix)
-	if e.mayHavePromised(u) {
-		return refuse(wire.UnspecFail, "this server has lost its storage and may have promised the lease, try again later")
+	if own == nil || own.Status.Available() {
+		if b := e.mayBeHeld(u); b != nil {
+			e.put(b)
+			own = b
+		}
 	}
 	switch u.Judge(own, e.cfg.Role, e.now.Wall) {
 	case lease.Outdated:
@@ -169,15 +172,26 @@ func (e *Endpoint) held(b, own *lease.Binding, u *lease.Update) *lease.Binding {
 	return &h
 }
 
-// mayHavePromised reports whether this server lost its storage and may have
-// promised the lease whose end the partner tells of, beyond that end. To confirm
-// it would let the partner give the lease to somebody else.
-func (e *Endpoint) mayHavePromised(u *lease.Update) bool {
-	if e.record.Loss == lossNone || u.Status == lease.Active || u.Status == lease.Abandoned || u.Client == "" && u.Type == lease.IAPD {
-		return false
+// mayBeHeld is a lease of which the partner tells the end while nothing of it is
+// stored here any more: for all that this server knows, it was extended before
+// the storage was lost, by up to MCLT beyond the time at which the partner saw
+// it end. To confirm the end would let the partner give it to somebody else, so
+// it counts as the client's for so long. Otherwise nil.
+func (e *Endpoint) mayBeHeld(u *lease.Update) *lease.Binding {
+	if e.record.Loss == lossNone || u.Client == "" || u.Status == lease.Active || u.Status == lease.Abandoned {
+		return nil
 	}
-	e.promisesUntil = max(e.promisesUntil, e.now.Mono+e.remaining(u.StartOfState, e.waitMCLT()))
-	return e.now.Mono < max(e.grantsFrom, e.promisesUntil)
+	left := max(e.grantsFrom-e.now.Mono, e.remaining(u.StartOfState, e.waitMCLT()))
+	if left <= 0 {
+		return nil
+	}
+	// The last thing that this server can have done before it failed.
+	failed := e.now.Wall - lease.Time((e.now.Mono-e.started)/second)
+	until := e.now.Wall + lease.Time(left/second)
+	return &lease.Binding{
+		Prefix: u.Prefix, IA: u.IA, Status: lease.Active, Expires: until, HeldUntil: until, PartnerLifetime: until,
+		StartOfState: failed, LastTransaction: failed, PartnerRawCLT: u.CLT,
+	}
 }
 
 // insist has a lease sent to a partner that is behind; but not again if it is

@@ -132,11 +132,17 @@ func (e *Endpoint) slowDown() {
 	e.dialAt = e.now.Mono + e.dialWait
 }
 
+// startupMax is how many times as long STARTUP may take if the partner shows signs
+// of life. It cannot be for ever: two servers whose clocks differ would then
+// serve nobody.
+const startupMax = 10
+
 // partnerIsAlive notes that the partner is there, though it may not be possible
 // to connect: STARTUP must not end as if it were off. It may be serving alone.
 func (e *Endpoint) partnerIsAlive() {
 	if e.state == Startup {
-		e.untilState = max(e.untilState, e.now.Mono+time.Duration(e.cfg.Startup_s)*second)
+		wait := time.Duration(e.cfg.Startup_s) * second
+		e.untilState = max(e.untilState, min(e.now.Mono+wait, e.started+startupMax*wait))
 	}
 }
 
@@ -261,6 +267,9 @@ func (e *Endpoint) receiveConnectReply(m *wire.ConnectReply, skew lease.Time) {
 	default:
 		s.phase = meeting
 		s.agree(keepalive, unacked)
+		if r := &e.record; r.FormerUntil == lease.Forever { // announceMCLT
+			r.FormerUntil = e.now.Wall.Add(r.FormerMCLT_s)
+		}
 		e.adoptMCLT(mclt)
 		e.store()
 		e.sendState()

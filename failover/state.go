@@ -153,7 +153,7 @@ func (e *Endpoint) recoverWait() time.Duration {
 	case e.flawed(FlawNoRecoverWait), e.record.Virgin: // T-23: it has promised nothing
 		return 0
 	case e.record.Loss != lossNone || e.failed == 0:
-		return max(e.started+e.waitMCLT()-e.now.Mono, e.promisesUntil-e.now.Mono, 0)
+		return max(e.started+e.waitMCLT()-e.now.Mono, 0)
 	}
 	return e.remaining(e.failed, e.waitMCLT())
 }
@@ -183,9 +183,6 @@ func (e *Endpoint) mclt() uint32 { return e.record.MCLT_s }
 // adoptMCLT puts another MCLT in use.
 func (e *Endpoint) adoptMCLT(mclt_s uint32) {
 	r := &e.record
-	if r.FormerUntil == lease.Forever { // announceMCLT
-		r.FormerUntil = e.now.Wall.Add(r.FormerMCLT_s)
-	}
 	if mclt_s < r.MCLT_s {
 		until := e.now.Wall.Add(r.MCLT_s)
 		if e.now.Wall < r.FormerUntil && r.FormerMCLT_s > r.MCLT_s { // two decreases in a row

@@ -122,6 +122,29 @@ func (e *Engine) readClock(now lease.Clock) lease.Clock {
 	return now
 }
 
+// adoptMax is how far a partner's time may be ahead to be taken over, in seconds:
+// twenty years. A board without a clock chip may have lain in a drawer.
+const adoptMax = 20 * 366 * 86400
+
+// adopt takes over the time of a partner, by so many seconds ahead, if the own
+// clock is known to be behind and nobody else has told it better. Boards without
+// clock chip are behind, never ahead: of two the later one is nearer to the truth.
+func (e *Engine) adopt(now *lease.Clock, ahead lease.Time) bool {
+	if e.clock.trusted || ahead <= slewMax || ahead > adoptMax {
+		return false
+	}
+	since := e.clock.boot
+	e.shiftLeases(ahead, since)
+	e.clock.offset += ahead
+	e.clock.last += ahead
+	e.clock.boot += ahead
+	e.floorSaved = 0
+	now.Wall += ahead
+	e.shiftPartners(*now, ahead, since)
+	e.trace(trace.Event{ID: trace.ClockAdopted, N: int64(ahead), Text: now.Wall.String()})
+	return true
+}
+
 // anyTime is before all times.
 const anyTime lease.Time = -1 << 63
 
@@ -150,21 +173,15 @@ func shifted(b *lease.Binding, by, since lease.Time) lease.Binding {
 			*t += by
 		}
 	}
-	for _, t := range []*lease.Time{&m.Expires, &m.HeldUntil} {
+	for _, t := range []*lease.Time{&m.Expires, &m.HeldUntil, &m.PartnerLifetime, &m.ExpirationTime} {
 		if *t != 0 && *t != lease.Forever {
 			*t += by
 		}
 	}
-	// What partners have promised each other stands on the partner's disk too, by
-	// its clock. Here it moves to the safe side only: what this server relies on
-	// gets earlier, what it waits for later.
+	// What the partner has confirmed stands on its disk too, by its clock. This
+	// server relies on it, so here it gets earlier only.
 	if m.AckedPartnerLifetime != 0 {
 		m.AckedPartnerLifetime += min(by, 0)
-	}
-	for _, t := range []*lease.Time{&m.PartnerLifetime, &m.ExpirationTime} {
-		if *t != 0 && *t != lease.Forever {
-			*t += max(by, 0)
-		}
 	}
 	return m
 }

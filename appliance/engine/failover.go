@@ -261,7 +261,12 @@ func (e *Engine) received(now lease.Clock, ev PartnerFrame) {
 		if err != nil {
 			f.Malformed(now, ev.Conn, err, &p.out)
 		} else {
-			f.Receive(now, ev.Conn, m, e.skew(m, ev.At), &p.out)
+			skew := e.skew(m, ev.At)
+			f.Receive(now, ev.Conn, m, skew, &p.out)
+			if r, ok := m.(*wire.ConnectReply); ok && r.Rejects() {
+				e.carryOut(f)
+				e.adopt(&now, skew) // the next attempt will be better
+			}
 		}
 		e.carryOut(f)
 		return
@@ -292,7 +297,11 @@ func (e *Engine) received(now lease.Clock, ev PartnerFrame) {
 		return
 	}
 	p.byConn[v.conn] = f
-	f.Accept(now, v.conn, connect, e.skew(m, ev.At), &p.out)
+	skew := e.skew(m, ev.At)
+	if e.adopt(&now, skew) {
+		skew = 0
+	}
+	f.Accept(now, v.conn, connect, skew, &p.out)
 	e.carryOut(f)
 }
 

@@ -55,6 +55,7 @@ const (
 	LinkDown        ID = 306 // Link
 	LeasesOutOfPool ID = 307 // N: how many
 	ClockSet        ID = 308 // N: by how many seconds
+	ClockAdopted    ID = 309 // N: by how many seconds, Text: now
 
 	FailoverState          ID = 400 // Text: new state, old state, row of the table
 	FailoverConnected      ID = 401 // Text: the partner's state
@@ -121,6 +122,7 @@ var kinds = map[ID]kind{
 	LinkUp:          {"link_up", Info, "Serving {link}"},
 	LinkDown:        {"link_down", Warning, "Link {link} is down, its clients cannot be served"},
 	ClockSet:        {"clock_set", Warning, "The clock was set by {n} s; every lease keeps the time that is left to it"},
+	ClockAdopted:    {"clock_adopted", Warning, "Took over the partner's time ({text}), {n} s ahead of a clock that was known to be behind"},
 	LeasesOutOfPool: {"leases_out_of_pool", Warning, "{n} leases are in no configured pool; they are kept until they end, then not given again"},
 
 	FailoverState:          {"failover_state", Info, "Failover {relationship}: {text}"},
