@@ -19,6 +19,7 @@ type pair struct {
 	truth lease.Clock
 	a, b  *end // primary, secondary
 	cut   bool
+	fuse  int    // messages until the cable is cut; 0: it is not going to be
 	conns ConnID // given out last
 	story story
 }
@@ -128,6 +129,9 @@ func (x *end) receive() bool {
 		x.do(func(c lease.Clock, out *Output) { x.e.Closed(c, m.conn, out) })
 	default:
 		x.read(m)
+		if x.pair.fuse--; x.pair.fuse == 0 {
+			x.pair.cut = true
+		}
 	}
 	return true
 }
@@ -213,8 +217,9 @@ func (p *pair) together() {
 	p.want(Normal, Normal)
 }
 
-// agree checks that both servers know the same of every lease: to whom it
-// belongs, and that there is nothing left to tell.
+// agree checks that both servers know the same of every lease: whose it is, and
+// that there is nothing left to tell. How long they hold it may differ: a server
+// keeps its own promises, even if the client heard a shorter one later.
 func (p *pair) agree() {
 	p.Helper()
 	a, b := p.knowledge(p.a), p.knowledge(p.b)
@@ -235,7 +240,7 @@ func (p *pair) knowledge(x *end) string {
 		case b.Change != 0:
 			fmt.Fprintf(&text, "%v %v, the partner has to be told\n", b.Prefix, b.Status)
 		case !b.Status.Available():
-			fmt.Fprintf(&text, "%v %v %v until %v\n", b.Prefix, b.Status, b.Client, b.Expires)
+			fmt.Fprintf(&text, "%v %v %v\n", b.Prefix, b.Status, b.Client)
 		case b.Status != lease.Freed(b.Prefix):
 			fmt.Fprintf(&text, "%v %v\n", b.Prefix, b.Status)
 		}

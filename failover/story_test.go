@@ -58,13 +58,18 @@ func (s *story) tail() string {
 	return s.take()
 }
 
+// place is where a line that concerns one server begins.
+func (x *end) place() string {
+	if x == x.pair.b {
+		return fmt.Sprintf("%7s", "b")
+	}
+	return fmt.Sprintf("%-7s", "a")
+}
+
 // event tells what happened inside a server: changes of its state, and what an
 // operator is warned of.
 func (s *story) event(x *end, e trace.Event) {
-	who := fmt.Sprintf("%-7s", "a")
-	if x == x.pair.b {
-		who = fmt.Sprintf("%7s", "b")
-	}
+	who := x.place()
 	switch m := turnText.FindStringSubmatch(e.Text); {
 	case e.ID == trace.FailoverState && m != nil && m[3] == "":
 		s.add(line{at: x.truth.Wall, who: who, text: "STARTUP, was " + m[2]})
@@ -73,7 +78,10 @@ func (s *story) event(x *end, e trace.Event) {
 	case e.ID.Level() >= trace.Warning:
 		text := strings.TrimPrefix(e.String(), "Failover "+e.Relationship+": ")
 		text, _, _ = strings.Cut(text, ";")
-		s.add(line{at: x.truth.Wall, who: who, text: "! " + strings.ReplaceAll(text, e.Client.String(), name(e.Client))})
+		if e.Client != "" {
+			text = strings.ReplaceAll(text, e.Client.String(), name(e.Client))
+		}
+		s.add(line{at: x.truth.Wall, who: who, text: "! " + text})
 	}
 }
 

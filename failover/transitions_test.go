@@ -622,3 +622,22 @@ func TestRefusalsExplain(t *testing.T) {
 		t.Errorf("refusals:\n%q\nwant\n%q", got, want)
 	}
 }
+
+// RECOVER-WAIT ends, even if the partner goes on serving meanwhile and its clients
+// come and go: what they let go of since this server came back, it cannot have
+// promised without the partner's knowing.
+func TestRecoverWaitEnds(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	s.boot()
+	s.meet(CommunicationsInterrupted)
+	for n := range 20 { // clients of the partner
+		s.say(s.update(fmt.Sprintf("2001:db8::%x", 2+2*n), fmt.Sprint("client", n), lease.Active))
+	}
+	s.say(&wire.UpdDone{Header: answering(one[*wire.UpdReqAll](s))})
+	s.want(RecoverWait)
+	for n := range 20 {
+		s.keepAlive(5 * time.Minute)
+		s.say(s.update(fmt.Sprintf("2001:db8::%x", 2+2*n), fmt.Sprint("client", n), lease.Released))
+	}
+	s.want(RecoverDone)
+}
