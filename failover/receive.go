@@ -154,15 +154,15 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 // held is b, an active lease as the partner tells it, held for as long as this
 // server may have promised it to the same client: the partner's Reply may be
 // lost, and the client goes by ours. After a loss of storage that is up to MCLT
-// beyond what the partner had confirmed, and can be longer than RECOVER-WAIT,
-// for which the RFC has MCLT after the failure only.
+// beyond the later of the failure and what the partner had confirmed. It can be
+// longer than RECOVER-WAIT, for which the RFC has MCLT after the failure only.
 func (e *Endpoint) held(b, own *lease.Binding, u *lease.Update) *lease.Binding {
 	until := b.Expires
 	if own != nil && own.IA == b.IA && own.Status == lease.Active {
 		until = max(until, own.Expires)
 	}
-	if e.record.Loss != lossNone && u.ExpirationTime != 0 {
-		until = max(until, u.ExpirationTime.Add(e.reuseMCLT()))
+	if e.record.Loss != lossNone {
+		until = max(until, max(u.ExpirationTime, e.startedAt()).Add(e.reuseMCLT()))
 	}
 	if until == b.Expires {
 		return b
@@ -185,13 +185,17 @@ func (e *Endpoint) mayBeHeld(u *lease.Update) *lease.Binding {
 	if left <= 0 {
 		return nil
 	}
-	// The last thing that this server can have done before it failed.
-	failed := e.now.Wall - lease.Time((e.now.Mono-e.started)/second)
+	failed := e.startedAt() // the last thing that it did cannot be later
 	until := e.now.Wall + lease.Time(left/second)
 	return &lease.Binding{
 		Prefix: u.Prefix, IA: u.IA, Status: lease.Active, Expires: until, HeldUntil: until, PartnerLifetime: until,
 		StartOfState: failed, LastTransaction: failed, PartnerRawCLT: u.CLT,
 	}
+}
+
+// startedAt is when this server started, by its present wall clock.
+func (e *Endpoint) startedAt() lease.Time {
+	return e.now.Wall - lease.Time((e.now.Mono-e.started)/second)
 }
 
 // insist has a lease sent to a partner that is behind; but not again if it is
