@@ -68,7 +68,12 @@ func (u *Update) Judge(own *Binding, role Role, now Time) Verdict {
 	case status == Active && Compare(now, u.Expires) > 0:
 		return Outdated // it has run out on its way
 	case own.Status == Active && status == Active:
-		if u.contactAfter(own.StartOfState) || role == Secondary {
+		switch {
+		case u.contactAfter(own.StartOfState):
+			return Accept
+		case Compare(now, u.Expires) == 0:
+			return Outdated // the lease here may be the next one
+		case role == Secondary:
 			return Accept
 		}
 		return InUse
