@@ -174,17 +174,24 @@ func (e *Endpoint) takeBack(p *pool, n int) {
 		return
 	}
 	n = min(n, movesPerStep, s.window()-len(s.flight))
+	var list []*lease.Binding
 	for b := range e.table.Backup(p.Prefix) {
-		if n <= 0 || !p.Prefix.Overlaps(b.Prefix) {
+		if len(list) >= n || !p.Prefix.Overlaps(b.Prefix) {
 			break
 		}
-		if b.Change != 0 || b.Prefix.Bits() != p.Length { // not even sent
-			continue
+		if b.Change == 0 && b.Prefix.Bits() == p.Length { // else not even sent
+			list = append(list, b)
 		}
-		n--
-		free := *b
+	}
+	for _, b := range list {
+		// Should the answer be lost, the two do not know the same any more: the change
+		// makes them talk about it.
+		asked := *b
+		asked.Change = e.number()
+		e.put(&asked)
+		free := asked
 		free.Status, free.StartOfState = lease.Free, e.now.Wall
-		e.launch(e.barePrefix(&free), []*lease.Binding{&free}, false).take = b
+		e.launch(e.barePrefix(&free), []*lease.Binding{&free}, false).take = &asked
 		s.taking++
 	}
 	if s.taking > 0 {

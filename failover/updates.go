@@ -251,13 +251,16 @@ func (e *Endpoint) receiveReply(m *wire.BndReply) {
 			continue
 		}
 		status, refuses := m.Refusal(ia, l).Get()
+		now := e.table.Get(b.Prefix)
 		switch {
 		case refuses:
 			e.refusedBy(b, status.Code)
 		case u.take == nil:
 			e.confirmed(b, l)
-		case u.take == e.table.Get(b.Prefix): // and not handed over anew meanwhile
+		case u.take == now:
 			e.forget(b.Prefix) // ours again: no record means FREE
+		case now != nil && now.Change == b.Change: // handed over anew meanwhile
+			e.tellAgain(now)
 		}
 	}
 }
@@ -301,9 +304,14 @@ func (e *Endpoint) confirmed(sent *lease.Binding, l *wire.LeaseOption) {
 	if b != now {
 		e.put(b)
 	}
-	if b.Change != 0 && b.Change == sent.Change { // accepted, but not as it is now: told again by the scan
-		s.refused[b.Prefix] = refusal{change: b.Change, retryAt: e.now.Mono}
+	if b.Change != 0 && b.Change == sent.Change { // accepted, but not as it is now
+		e.tellAgain(b)
 	}
+}
+
+// tellAgain leaves it to the scan to tell of a lease that was sent.
+func (e *Endpoint) tellAgain(b *lease.Binding) {
+	e.session.refused[b.Prefix] = refusal{change: b.Change, retryAt: e.now.Mono}
 }
 
 // remember is how long a freed lease remembers its client; not at all when too
