@@ -33,6 +33,12 @@ func (e *Endpoint) Serves() Service {
 	return Unresponsive
 }
 
+// Apart reports whether both servers may be serving all clients, out of each
+// other's reach.
+func (e *Endpoint) Apart() bool {
+	return (e.state == CommunicationsInterrupted || e.state == ResolutionInterrupted) && !e.inContact()
+}
+
 // Claim says whose a lease is that no client has.
 type Claim uint8
 

@@ -127,12 +127,17 @@ func (x *exchange) settle(in *requestedIA, out *answeredIA) {
 	x.withdrawUnknown(in, out)
 	switch {
 	case len(out.grants) > 0:
+	case !out.known && x.leftToPartner():
 	case !out.known && !x.creates():
 		out.status, out.text = statusNoBinding, "this server knows no such lease, ask for a new one"
 	default:
 		x.nothing(out)
 	}
 }
+
+// leftToPartner reports whether the partner, out of reach, may know what this
+// server does not: a Reply without leases could come in before its Reply.
+func (x *exchange) leftToPartner() bool { return x.m.typ == Rebind && x.service == ResponsiveApart }
 
 // stale reports whether the link once had what p is made from and has it no
 // more: the client is told to stop (RFC 9096 section 3.5, D-147).

@@ -3,6 +3,7 @@ package dhcp6
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/failover/trace"
@@ -80,6 +81,9 @@ func (x *exchange) handle() trace.Reason {
 	case Request, Renew, Rebind:
 		x.leases, x.options = true, true
 		x.bindAll()
+		if x.leftToPartner() {
+			x.ias = slices.DeleteFunc(x.ias, func(ia answeredIA) bool { return !ia.known && len(ia.grants) == 0 })
+		}
 		if x.m.typ == Rebind && len(x.ias) == 0 {
 			return trace.NothingToSay // RFC 9915 section 18.3.5, D-120
 		}

@@ -12,6 +12,7 @@ type Service uint8
 // The services.
 const (
 	Responsive      Service = iota // every valid message
+	ResponsiveApart                // likewise, and so does the partner, out of reach: what is not on record here may be on record there
 	RenewResponsive                // every valid message that names this server
 	RenewOnly                      // only a Renew that names this server, to extend leases on record (section 8.7.1, Q-12)
 	Unresponsive                   // none
@@ -20,7 +21,7 @@ const (
 // answers reports whether a valid message is answered.
 func (s Service) answers(m *message) bool {
 	switch s {
-	case Responsive:
+	case Responsive, ResponsiveApart:
 		return true
 	case RenewResponsive:
 		return m.serverID != nil

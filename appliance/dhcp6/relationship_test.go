@@ -508,3 +508,18 @@ func TestWhatIsStored(t *testing.T) {
 		}
 	}
 }
+
+// A Rebind that only the partner can answer is left to it while the two cannot
+// reach each other: a Reply without leases could come in first and cost the
+// client its own. What this server does know, it answers.
+func TestRebindOfPartnersClient(t *testing.T) {
+	d := newDesk(t, branch())
+	c, stranger := d.client(1), d.client(2)
+	p, elsewhere := c.obtain(na(1)).na(1).only(), prefix("2001:db8:0:1::1fff")
+	never := func(*lease.Binding) bool { return false }
+	d.policy = partner{service: ResponsiveApart, assign: never, valid: 60}
+	eq(t, "extended", c.send(Rebind, na(1, p)).na(1).only(), p)
+	stranger.silent(trace.NothingToSay, stranger.message(Rebind, na(1, elsewhere)))
+	d.policy = partner{service: Responsive, assign: never, valid: 60}
+	eq(t, "D-119: alone", len(stranger.send(Rebind, na(1, elsewhere)).ias), 1)
+}

@@ -427,6 +427,9 @@ func (p policy) Serves(link string) dhcp6.Service {
 	}
 	switch f.Serves() {
 	case failover.Responsive:
+		if f.Apart() {
+			return dhcp6.ResponsiveApart
+		}
 		return dhcp6.Responsive
 	case failover.RenewResponsive:
 		return dhcp6.RenewResponsive
