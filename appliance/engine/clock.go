@@ -22,6 +22,7 @@ type clock struct {
 	floor   lease.Time // the latest time that is on disk
 	offset  lease.Time // wall time minus monotonic time, in seconds
 	last    lease.Time // that was read
+	net     lease.Time // sum of the steps of a trusted clock since the start
 
 	waited  time.Duration // on Clock.Mono: when the engine's time last waited for the wall clock
 	slack   time.Duration // less than a second of it
@@ -39,55 +40,34 @@ func (c *clock) raiseFloor(t lease.Time) {
 func (c *clock) at(mono time.Duration) lease.Time { return c.offset + lease.Time(mono/time.Second) }
 
 // read returns the engine's time, and by how many seconds the wall clock was
-// set. A clock that reads less than what is on disk is behind: the engine's
-// time goes on from there until the clock has caught up. Once it agrees, the
+// set. As long as the clock reads less than what is on disk, or its reader knows
+// it to be behind, the engine's time goes on by itself. Once it agrees, the
 // engine follows it wherever it is set.
 func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 	if !c.started {
 		c.started = true
-		c.trusted = now.Wall >= c.floor
+		c.trusted = now.Wall >= c.floor && !now.Untrusted
 		// One second on, so that what is on disk is older than all that follows.
 		c.offset = max(now.Wall, c.floor+1) - lease.Time(now.Mono/time.Second)
 		c.boot = c.at(now.Mono)
 		c.last = c.boot
 		return c.boot, 0
 	}
-	diff := now.Wall - c.at(now.Mono)
-	if c.trusted {
-		c.waited = 0
-	}
-	switch {
-	case diff >= -slewMax && diff <= slewMax:
-		c.trusted = true
-		c.offset += diff
-		c.last = max(c.last, now.Wall) // a little behind: wait for it
-		return c.last, 0
-	case diff < 0 && (!c.trusted || now.Wall <= 0): // before 2000: no date at all
+	// Before 2000 is no date at all.
+	if now.Untrusted || now.Wall <= 0 || !c.trusted && now.Wall < c.floor {
 		c.trusted = false
-		c.wait(now.Mono, -diff)
 		c.last = max(c.last, c.at(now.Mono))
 		return c.last, 0
 	}
+	diff := now.Wall - c.at(now.Mono)
 	c.offset += diff
+	if diff >= -slewMax && diff <= slewMax {
+		c.trusted = true
+		c.last = max(c.last, now.Wall) // a little behind: wait for it
+		return c.last, 0
+	}
 	c.last = now.Wall
 	return c.last, diff
-}
-
-// catchUpMax is by how much the wall clock may be behind what is on disk for the
-// engine to let it catch up, in seconds. More is no date that time would mend.
-const catchUpMax = 86400
-
-// wait lets the engine's time run at half its pace while the wall clock, behind
-// by so many seconds, catches up: a clock that was once ahead by mistake has left
-// its dates on the disk. Meanwhile leases last longer than they were given.
-func (c *clock) wait(mono time.Duration, behind lease.Time) {
-	if c.waited != 0 && behind <= catchUpMax {
-		c.slack += (mono - c.waited) / 2
-		whole := c.slack / time.Second
-		c.offset -= lease.Time(whole)
-		c.slack -= whole * time.Second
-	}
-	c.waited = mono
 }
 
 // readClock puts the engine's time into now. When the clock is set, leases are
@@ -100,15 +80,15 @@ func (e *Engine) readClock(now lease.Clock) lease.Clock {
 	wall, step := e.clock.read(now)
 	now.Wall = wall
 	if step != 0 {
-		since := anyTime
-		if !before {
-			since = e.clock.boot
+		s := shift{by: step, since: e.clock.boot, waited: step}
+		if before {
+			s = e.clock.anyDate(step)
 		}
-		e.shiftLeases(step, since)
+		e.shiftLeases(s)
 		e.clock.boot += step
 		e.clock.trusted = true
 		e.floorSaved = 0
-		e.shiftPartners(now, step, since)
+		e.shiftPartners(now, step, s.since)
 	}
 	switch {
 	case !e.clock.trusted && (before || !started):
@@ -133,14 +113,14 @@ func (e *Engine) adopt(now *lease.Clock, ahead lease.Time) bool {
 	if e.clock.trusted || ahead <= slewMax || ahead > adoptMax {
 		return false
 	}
-	since := e.clock.boot
-	e.shiftLeases(ahead, since)
+	s := shift{by: ahead, since: e.clock.boot, waited: ahead}
+	e.shiftLeases(s)
 	e.clock.offset += ahead
 	e.clock.last += ahead
 	e.clock.boot += ahead
 	e.floorSaved = 0
 	now.Wall += ahead
-	e.shiftPartners(*now, ahead, since)
+	e.shiftPartners(*now, ahead, s.since)
 	e.trace(trace.Event{ID: trace.ClockAdopted, N: int64(ahead), Text: now.Wall.String()})
 	return true
 }
@@ -148,40 +128,62 @@ func (e *Engine) adopt(now *lease.Clock, ahead lease.Time) bool {
 // anyTime is before all times.
 const anyTime lease.Time = -1 << 63
 
+// shift is by how many seconds times are moved when the clock is set. What
+// partners have promised each other stands on both disks. It moves to the safe
+// side only, and back: what this server waits for gets later, what it relies on
+// gets earlier.
+type shift struct {
+	since  lease.Time // leases dealt with since
+	by     lease.Time // what clients count
+	waited lease.Time // what the partner may count on
+	relied lease.Time // what this server counts on
+}
+
+// anyDate is the shift when nobody knows which of two dates is right. The ledger
+// of all such steps since the start sees to it that a clock which is put wrong
+// and right again leaves nothing behind, and that a restart in between finds
+// times that err to the safe side.
+func (c *clock) anyDate(step lease.Time) shift {
+	before := c.net
+	c.net += step
+	return shift{since: anyTime, by: step, waited: max(c.net, 0) - max(before, 0), relied: min(c.net, 0) - min(before, 0)}
+}
+
 // shiftLeases shifts what was dealt with since a time, all at once: a message
 // that came between two parts of the work would be shifted by its own date. It
 // takes two seconds for a million leases, when a clock is set.
-func (e *Engine) shiftLeases(by, since lease.Time) {
+func (e *Engine) shiftLeases(s shift) {
 	var move []*lease.Binding
 	for b := range e.table.From(netip.Prefix{}) {
-		if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) >= since {
+		if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) >= s.since {
 			move = append(move, b)
 		}
 	}
 	for _, b := range move {
-		if m := shifted(b, by, since); m != *b {
+		if m := s.shifted(b); m != *b {
 			e.put(&m)
 		}
 	}
 }
 
 // shifted is a lease by the corrected clock.
-func shifted(b *lease.Binding, by, since lease.Time) lease.Binding {
+func (s shift) shifted(b *lease.Binding) lease.Binding {
 	m := *b
 	for _, t := range []*lease.Time{&m.LastTransaction, &m.StartOfState, &m.PartnerRawCLT} {
-		if *t != 0 && *t >= since {
-			*t += by
+		if *t >= s.since {
+			move(t, s.by)
 		}
 	}
-	for _, t := range []*lease.Time{&m.Expires, &m.HeldUntil, &m.PartnerLifetime, &m.ExpirationTime} {
-		if *t != 0 && *t != lease.Forever {
-			*t += by
-		}
-	}
-	// What the partner has confirmed stands on its disk too, by its clock. This
-	// server relies on it, so here it gets earlier only.
-	if m.AckedPartnerLifetime != 0 {
-		m.AckedPartnerLifetime += min(by, 0)
-	}
+	move(&m.Expires, s.by)
+	move(&m.HeldUntil, s.by)
+	move(&m.PartnerLifetime, s.waited)
+	move(&m.ExpirationTime, s.waited)
+	move(&m.AckedPartnerLifetime, s.relied)
 	return m
+}
+
+func move(t *lease.Time, by lease.Time) {
+	if *t != 0 && *t != lease.Forever {
+		*t += by
+	}
 }

@@ -74,6 +74,7 @@ type Clock struct {
 	Wall Time
 
 	// Untrusted says that Wall may lie in the past, never in the future: the
-	// system's clock read less than what is on disk (a board without a clock chip).
+	// system's clock reads less than what is on disk, or nobody has told it the
+	// time since it started (a board without a clock chip).
 	Untrusted bool
 }
