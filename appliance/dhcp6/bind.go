@@ -294,8 +294,10 @@ func (ia *answeredIA) holds(s *Subnet) bool {
 // take grants a lease that the client did not have, and keeps it from others.
 func (x *exchange) take(out *answeredIA, p netip.Prefix) {
 	x.s.offers.put(x.now.Mono, p, x.ia(out.typ, out.id))
-	if b := x.t.Get(p); b != nil && slices.Contains(x.bindings, b) {
-		x.count(b, -1)
+	if x.waiting.leases > 0 {
+		if b := x.t.Get(p); slices.Contains(x.bindings, b) {
+			x.count(b, -1) // it is taken back
+		}
 	}
 	x.held.add(out.typ, 1)
 	x.grant(out, p)
