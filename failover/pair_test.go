@@ -55,7 +55,7 @@ func (p *pair) newEnd(name string, cfg Config) *end {
 	return x
 }
 
-func (p *pair) ends() [2]*end { return [2]*end{p.a, p.b} }
+func (p *pair) ends() []*end { return []*end{p.a, p.b} }
 
 func (x *end) partner() *end {
 	if x == x.pair.a {

@@ -271,8 +271,7 @@ func (x *stage) note(e *end, format string, args ...any) {
 
 // configure changes the configuration of one server or of both.
 func (x *stage) configure(words []string) error {
-	who := x.ends()
-	ends := who[:]
+	ends := x.ends()
 	if e, err := x.end(words[0]); err == nil {
 		ends, words = []*end{e}, words[1:]
 	}
