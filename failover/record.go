@@ -74,7 +74,7 @@ func parseRecord(data []byte) (record, error) {
 	data = data[1:]
 	for _, f := range r.fields() {
 		v, n := binary.Varint(data)
-		if n <= 0 || !f.set(v) {
+		if n <= 0 || n > len(binary.AppendVarint(nil, v)) || !f.set(v) {
 			return record{}, fmt.Errorf("%w: field %s", errRecord, f.name)
 		}
 		data = data[n:]
@@ -86,11 +86,17 @@ func parseRecord(data []byte) (record, error) {
 		}
 		r.Links, data = append(r.Links, string(data[1:n])), data[n:]
 	}
-	if !r.State.Valid() || r.State == Startup {
-		return record{}, fmt.Errorf("%w: state %v", errRecord, r.State)
+	if r.State == 0 || !storable(r.State) || !storable(r.Previous) || !storable(r.Partner) {
+		return record{}, fmt.Errorf("%w: states %v, %v before, %v of the partner", errRecord, r.State, r.Previous, r.Partner)
+	}
+	if r.Loss > lossPromises {
+		return record{}, fmt.Errorf("%w: loss %d", errRecord, r.Loss)
 	}
 	return r, nil
 }
+
+// storable reports whether a record can hold a state: none, or any but Startup.
+func storable(s State) bool { return s == 0 || s.Valid() && s != Startup }
 
 // field is one integer of a record.
 type field struct {
