@@ -50,7 +50,7 @@ func newPair(t testing.TB, change func(a, b *Config)) *pair {
 
 func (p *pair) newEnd(name string, cfg Config) *end {
 	x := &end{server: newServer(p, name, cfg, &p.truth), pair: p, open: map[ConnID]bool{}}
-	x.put, x.dial = x.send, x.connect
+	x.put, x.dial, x.die = x.send, x.connect, x.crash
 	x.told = func(e trace.Event) { p.story.event(x, e) }
 	return x
 }

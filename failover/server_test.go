@@ -40,12 +40,23 @@ type server struct {
 	stuck bool     // the disk: nothing gets onto it, what waits for it waits
 	held  []Output // for the disk
 
+	fate   func() fate // asked at each output; nil: to live
 	events []trace.Event
 	turns  []turn // of the state machine
 	put    func(Send)
 	dial   func()
+	die    func()
 	told   func(trace.Event) // nil: nobody listens
 }
+
+// fate is what becomes of a server that has decided what to do next.
+type fate uint8
+
+const (
+	live      fate = iota
+	dieBefore      // the disk has it
+	dieAfter       // it is on disk, and before anything is sent
+)
 
 // disk is what a server finds again after a crash.
 type disk struct {
@@ -126,6 +137,16 @@ func (s *server) do(f func(lease.Clock, *Output)) {
 			s.told(e)
 		}
 	}
+	if s.fate != nil && len(out.Changes)+len(out.Record)+len(out.After) > 0 {
+		switch s.fate() {
+		case dieAfter:
+			s.disk.keep(&out)
+			fallthrough
+		case dieBefore:
+			s.die()
+			return
+		}
+	}
 	for _, m := range out.Now {
 		s.put(m)
 	}
@@ -151,20 +172,25 @@ func stateNamed(name string) State {
 
 // sync writes what was to be written, and sends what waited for it.
 func (s *server) sync() {
-	for _, out := range s.held {
-		for _, c := range out.Changes {
-			s.disk.store(c.Prefix, c.Binding)
-		}
-		if out.Record != nil {
-			s.disk.record = out.Record
-		}
-	}
 	held := s.held
 	s.held = nil
+	for i := range held {
+		s.disk.keep(&held[i])
+	}
 	for _, out := range held {
 		for _, m := range out.After {
 			s.put(m)
 		}
+	}
+}
+
+// keep stores what an output wants stored.
+func (d *disk) keep(out *Output) {
+	for _, c := range out.Changes {
+		d.store(c.Prefix, c.Binding)
+	}
+	if out.Record != nil {
+		d.record = out.Record
 	}
 }
 
