@@ -39,9 +39,13 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 	}
 	for _, b := range x.bindings {
 		if !in.holds(b) {
-			if x.returns(in, b, mine) {
+			switch {
+			case !x.extends(in, b):
+			case x.returns(b, mine):
 				out.known = true
 				x.take(out, b.Prefix)
+			default:
+				out.unsettled = true
 			}
 			continue
 		}
@@ -61,18 +65,22 @@ func (x *exchange) bind(in *requestedIA, out *answeredIA) {
 			}
 		}
 	}
-	if out.known || x.creates() {
+	if !out.unsettled && (out.known || x.creates()) {
 		x.fill(in, out, mine)
 	}
 }
 
-// returns reports whether the client goes on with a lease that this server took
-// for ended, as far as it knew: the partner may have extended it. Nobody else
-// can have it yet, if the policy says so.
-func (x *exchange) returns(in *requestedIA, b *lease.Binding, mine *Reservation) bool {
-	ia := x.ia(in.typ, in.id)
-	return (x.m.typ == Renew || x.m.typ == Rebind) && b.Status == lease.Expired && b.IA == ia && in.lists(b.Prefix) &&
-		x.fate(b, mine) == keep && x.free(b.Prefix, ia, mine)
+// extends reports whether the client asks for more of a lease that this server
+// took for ended, as far as it knew: the partner may have extended it.
+func (x *exchange) extends(in *requestedIA, b *lease.Binding) bool {
+	return (x.m.typ == Renew || x.m.typ == Rebind) && b.Status == lease.Expired && b.IA == x.ia(in.typ, in.id) && in.lists(b.Prefix)
+}
+
+// returns reports whether it can have it: nobody else has, as the partner was
+// not told of the end. If it was, its answer may be that the lease goes on; until
+// then there is nothing to say about it.
+func (x *exchange) returns(b *lease.Binding, mine *Reservation) bool {
+	return x.fate(b, mine) == keep && x.free(b.Prefix, b.IA, mine)
 }
 
 // extendOnly answers a Renew of a server that may extend the leases on record
@@ -121,7 +129,7 @@ func (x *exchange) creates() bool {
 // settle says what one identity association does not get, once it is known
 // what all of them get.
 func (x *exchange) settle(in *requestedIA, out *answeredIA) {
-	if out.status != statusSuccess {
+	if out.status != statusSuccess || out.unsettled {
 		return
 	}
 	x.withdrawUnknown(in, out)

@@ -81,10 +81,11 @@ func (x *exchange) handle() trace.Reason {
 	case Request, Renew, Rebind:
 		x.leases, x.options = true, true
 		x.bindAll()
-		if x.leftToPartner() {
-			x.ias = slices.DeleteFunc(x.ias, func(ia answeredIA) bool { return !ia.known && len(ia.grants) == 0 })
-		}
-		if x.m.typ == Rebind && len(x.ias) == 0 {
+		asked := len(x.ias)
+		x.ias = slices.DeleteFunc(x.ias, func(ia answeredIA) bool {
+			return len(ia.grants) == 0 && (ia.unsettled || !ia.known && x.leftToPartner())
+		})
+		if len(x.ias) == 0 && (x.m.typ == Rebind || asked > 0) {
 			return trace.NothingToSay // RFC 9915 section 18.3.5, D-120
 		}
 	case Confirm:

@@ -54,12 +54,14 @@ type grant struct {
 
 // answeredIA is one identity association of an answer: leases, or a status.
 type answeredIA struct {
-	typ    lease.IAType
-	id     lease.IAID
-	known  bool // the client holds leases in it
-	grants []grant
-	status uint16 // statusSuccess: not sent
-	text   string
+	typ   lease.IAType
+	id    lease.IAID
+	known bool // the client holds leases in it
+	// unsettled: it asks for more of a lease about whose end the partner was told.
+	unsettled bool
+	grants    []grant
+	status    uint16 // statusSuccess: not sent
+	text      string
 }
 
 // times computes the T1 and T2 that all identity associations of one answer

@@ -67,6 +67,8 @@ func (u *Update) Judge(own *Binding, role Role, now Time) Verdict {
 		return Accept
 	case status == Active && Compare(now, u.Expires) > 0:
 		return Outdated // it has run out on its way
+	case own.Status == Expired && status == Active && own.sameClient(u.IA):
+		return Accept // ended here by the clock alone; the partner's promise stands
 	case own.Status == Active && status == Active:
 		switch {
 		case u.contactAfter(own.StartOfState):

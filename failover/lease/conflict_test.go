@@ -132,6 +132,11 @@ func judge(u *Update, own *Binding, role Role, now Time) Verdict {
 	if received == Active && later(now, u.Expires) && !(entry == "accept(3)" && same) {
 		return Outdated
 	}
+	// Ours: that a lease ran out here says nothing against a promise of the partner
+	// to the same client that has not.
+	if own.Status == Expired && received == Active && same {
+		return Accept
+	}
 	switch entry {
 	case "accept(3)":
 		if !same && !time2 && !later(u.Expires, now) { // ours: nor displaces another client one that may have
