@@ -5,9 +5,10 @@ export PATH := $(CURDIR)/build/go/bin:$(PATH)
 export GOTOOLCHAIN := local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 5s
+SIMTIME ?= 2m
 
 .DEFAULT_GOAL := help
-.PHONY: help bin run test check fuzz image bench e2e e2e-short ledger
+.PHONY: help bin run test check fuzz image bench e2e e2e-short ledger sim
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ e2e-short: setup bin ## real clients in network namespaces
 e2e: setup bin ## the same with 200 kills under load, and the booted image
 	TANDEM6_KILLS=200 go test -count 1 -v -timeout 60m ./appliance/lab ./storage/bolt
 	cd image && go test -count 1 -v -timeout 30m ./...
+
+sim: setup-run ## the failover simulator with fresh seeds for SIMTIME (2m)
+	go run ./cmd/failsim -for $(SIMTIME)
 
 ledger: setup-run ## each line of the conformance checklist with its tests
 	@go run ./cmd/ledger
