@@ -26,6 +26,7 @@ type Config struct {
 	Reconnect_s  uint32 // between attempts to connect, 1 to 3600, doubling up to ReconnectMax_s
 	Remember_s   uint32 // how long a freed lease remembers its last client
 	RememberMax  int    // how many do
+	LeasesMax    int    // in the table: the partner cannot add to more; 0: no limit
 	AckTimeout_s uint32 // a partner that answers no BNDUPD for so long is cut off
 	UpdDone_s    uint32 // likewise for UPDDONE (RFC 8156 section 8.5.2, Q-83)
 

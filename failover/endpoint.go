@@ -148,8 +148,13 @@ func (e *Endpoint) Start(now lease.Clock, out *Output) {
 	e.begin(now, out)
 	e.started = now.Mono
 	e.maybeSent = e.lastChange
-	if e.record.State == 0 { // T-02, Q-06
-		e.record = record{State: Recover, Since: now.Wall, MCLT_s: e.cfg.MCLT_s}
+	if before := e.record; before.State == 0 || before.Role != e.cfg.Role { // T-02, Q-06
+		e.record = record{State: Recover, Since: now.Wall, MCLT_s: e.cfg.MCLT_s, Role: e.cfg.Role}
+		if before.Role != 0 { // the roles were changed: as a newcomer that the partner knows
+			e.record.Communicated, e.record.Previous = before.Communicated, before.State
+			e.record.FormerMCLT_s, e.record.FormerUntil = max(before.MCLT_s, before.FormerMCLT_s), now.Wall.Add(before.MCLT_s)
+			e.failed = max(before.Stamp, e.operated)
+		}
 	} else { // T-01, T-03
 		stopped := e.lastOperation()
 		// The leases that show it may be overwritten by the partner's news.
@@ -197,6 +202,12 @@ func (e *Endpoint) Reconfigure(now lease.Clock, cfg Config, out *Output) {
 		e.Changed(nil, b)
 	}
 	e.join()
+	if e.state == CommunicationsInterrupted && before.AutoPartnerDown_s != e.cfg.AutoPartnerDown_s {
+		e.untilState = never
+		if e.session == nil || e.session.phase != open {
+			e.armAutoPartnerDown()
+		}
+	}
 	if e.session != nil && !sameTerms(&before, &e.cfg) {
 		e.disconnect(wire.UnspecFail, "the configuration has changed, connect again")
 		e.dialAt = now.Mono
@@ -214,16 +225,37 @@ func sameTerms(a, b *Config) bool {
 		})
 }
 
-// Shift corrects what was noted since a time by a clock that was behind by so
-// many seconds, as the leases are corrected. The partner has heard of the wrong
-// time, so the connection begins anew.
-func (e *Endpoint) Shift(now lease.Clock, by, since lease.Time, out *Output) {
+// SetForward corrects what was noted since a time by a clock that is set forward
+// by so many seconds. The partner has heard of the other time, so the connection
+// begins anew.
+func (e *Endpoint) SetForward(now lease.Clock, by, since lease.Time, out *Output) {
 	e.begin(now, out)
-	for _, t := range []*lease.Time{&e.record.Since, &e.record.Stamp, &e.record.FormerUntil, &e.operated, &e.failed} {
+	for _, t := range e.noted() {
 		if *t >= since && *t != 0 && *t != lease.Forever {
 			*t += by
 		}
 	}
+	e.clockSet()
+}
+
+// SetBack is the same for a clock that is set back. What has happened does not lie
+// ahead; waits get longer.
+func (e *Endpoint) SetBack(now lease.Clock, out *Output) {
+	e.begin(now, out)
+	for _, t := range e.noted() {
+		if *t != lease.Forever && t != &e.record.FormerUntil {
+			*t = min(*t, now.Wall)
+		}
+	}
+	e.clockSet()
+}
+
+// noted are the times that this server has noted by its own clock.
+func (e *Endpoint) noted() []*lease.Time {
+	return []*lease.Time{&e.record.Since, &e.record.Stamp, &e.record.FormerUntil, &e.operated, &e.failed}
+}
+
+func (e *Endpoint) clockSet() {
 	if e.session != nil {
 		e.hangUp("the clock was set")
 	}

@@ -60,11 +60,16 @@ func (e *Endpoint) MayAssign(now lease.Clock, p netip.Prefix, b *lease.Binding, 
 	switch {
 	case b == nil:
 	case b.Status.Available():
-		status = b.Status
+		if p.Bits() < 128 { // to whom an address is available follows from the address
+			status = b.Status
+		}
 	case e.goesBack(b, ia):
 		return Ours
 	case !e.reusable(now, b):
 		return NotOurs
+	}
+	if e.state == ResolutionInterrupted && e.record.Dispute && p.Bits() < 128 {
+		return NotOurs // the partner may have given it away as a last resort, and not said so yet
 	}
 	switch {
 	case reserved, status == e.cfg.Role.Available():
@@ -104,7 +109,7 @@ func (e *Endpoint) reusable(now lease.Clock, b *lease.Binding) bool {
 	case e.state != PartnerDown || now.Untrusted:
 		return false
 	}
-	return e.flawed(FlawNoPartnerDownWait) || now.Mono >= e.availableAt && now.Wall >= b.ReuseAt(e.reuseMCLT(), e.record.Since)
+	return e.flawed(FlawNoPartnerDownWait) || now.Mono >= e.availableAt && now.Wall >= b.ReuseAt(e.reuseMCLT()+uint32(clockMargin/second), e.record.Since)
 }
 
 func (e *Endpoint) reuseMCLT() uint32 { return uint32(e.waitMCLT() / second) }
@@ -167,6 +172,9 @@ func (e *Endpoint) sweep() {
 	for _, b := range free {
 		f := lease.Binding{Prefix: b.Prefix, IA: b.IA, Status: lease.Freed(b.Prefix), StartOfState: e.now.Wall, LastTransaction: b.LastTransaction}
 		f.Expires = e.now.Wall.Add(e.remember())
+		if f.Type == lease.IAPD { // the partner counts it among somebody's
+			f.Expires, f.Change = 0, e.number()
+		}
 		e.put(&f)
 	}
 	e.sweepFrom = next

@@ -123,7 +123,10 @@ func (e *Endpoint) take(l *wire.LeaseOption, ia *wire.IA, c *wire.ClientData) (w
 		return refuse(wire.UnspecFail, "its times lie in the future")
 	}
 	own := e.table.Get(u.Prefix)
-	if own == nil || own.Status.Available() {
+	if own == nil && e.cfg.LeasesMax != 0 && e.table.Len() >= e.cfg.LeasesMax {
+		return refuse(wire.UnspecFail, "this server has no room for more leases")
+	}
+	if own == nil || own.Status.Available() && (own.StartOfState != u.StartOfState || own.Client != u.Client) {
 		if b := e.mayBeHeld(u); b != nil {
 			e.put(b)
 			own = b

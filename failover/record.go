@@ -26,6 +26,9 @@ type record struct {
 	// show what it was when they began.
 	Communicated bool
 
+	Role    lease.Role // that it was written in
+	Dispute bool       // the partner was in PARTNER-DOWN: it may have given out prefixes of this server
+
 	Loss   loss // of stable storage
 	Virgin bool // neither server had ever met the other when they met (T-23)
 
@@ -110,7 +113,7 @@ func (r *record) fields() []field {
 		integer("state", &r.State), integer("previous", &r.Previous), integer("since", &r.Since),
 		integer("partner", &r.Partner), integer("partner-flags", &r.PartnerFlags), integer("partner-since", &r.PartnerSince),
 		integer("partner-down-time", &r.PartnerDownTime), integer("last-message", &r.LastMessage),
-		boolean("communicated", &r.Communicated), integer("loss", &r.Loss), boolean("virgin", &r.Virgin),
+		boolean("communicated", &r.Communicated), integer("role", &r.Role), boolean("dispute", &r.Dispute), integer("loss", &r.Loss), boolean("virgin", &r.Virgin),
 		integer("mclt", &r.MCLT_s), integer("former-mclt", &r.FormerMCLT_s), integer("former-until", &r.FormerUntil),
 		integer("stamp", &r.Stamp),
 	}

@@ -13,7 +13,7 @@ import (
 // full is a record of which every field says something else.
 func full() record {
 	return record{
-		State: PartnerDown, Previous: CommunicationsInterrupted, Since: start + 1,
+		Role: lease.Secondary, State: PartnerDown, Previous: CommunicationsInterrupted, Since: start + 1, Dispute: true,
 		Partner: RecoverWait, PartnerFlags: wire.FlagCommunicated, PartnerSince: start + 2, PartnerDownTime: start + 3, LastMessage: start + 4,
 		Communicated: true, Loss: lossPromises, Virgin: true, Links: []string{"guests", "lan"},
 		MCLT_s: 600, FormerMCLT_s: 3600, FormerUntil: lease.Forever, Stamp: start + 5,

@@ -312,6 +312,7 @@ func lived(st State) record {
 
 // wakeUp boots the server with a record, and leaves it in STARTUP.
 func (s *scene) wakeUp(r record) {
+	r.Role = s.cfg.Role
 	for _, l := range s.cfg.Links { // all have joined long ago
 		r.Links = append(r.Links, l.Name)
 	}

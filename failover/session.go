@@ -64,6 +64,7 @@ type session struct {
 	flying  map[uint64]struct{} // the numbers of the changes in flight
 	refused map[netip.Prefix]refusal
 	sent    uint64    // changes up to this number were sent on this connection
+	scanned uint64    // where the scan goes on; 0: it begins
 	taking  int       // prefixes that the partner was asked to give back
 	replyTo []*update // scratch
 }
@@ -410,6 +411,7 @@ func (e *Endpoint) receiveState(m *wire.State) {
 		r.PartnerDownTime = t.Resolve(e.now.Wall)
 	}
 	r.Communicated = true
+	r.Dispute = r.Dispute || state == PartnerDown
 	if e.flawed(FlawCommunicatedNotFrozen) {
 		s.communicated = true
 	}

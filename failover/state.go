@@ -79,6 +79,10 @@ func (e *Endpoint) become(to State, id string) {
 	}
 }
 
+// clockMargin is what waits in PARTNER-DOWN are longer, for the difference of the
+// partners' clocks and the fractions of seconds.
+const clockMargin = 15 * second
+
 // enter does what belongs to the beginning of a state.
 func (e *Endpoint) enter(from State) {
 	now := e.now.Mono
@@ -97,9 +101,11 @@ func (e *Endpoint) enter(from State) {
 	case ResolutionInterrupted:
 		e.tell(trace.Event{ID: trace.FailoverUnresolved})
 	case PartnerDown:
-		e.availableAt = now + e.remaining(e.record.Since, e.waitMCLT())
+		e.availableAt = now + e.remaining(e.record.Since, e.waitMCLT()) + clockMargin
 		e.sweepAt = now + sweepEvery
 	case Normal:
+		e.record.Dispute = false
+		e.maybeSent = e.lastChange // the partner may have done anything with what it was not told
 		e.poolReqDue = e.cfg.Role == lease.Secondary
 		e.entered = e.lastChange
 		if e.session != nil {

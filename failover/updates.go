@@ -19,6 +19,8 @@ const (
 	updatesPerStep = 32
 	// scanEvery is the period of the scan for updates that were refused.
 	scanEvery = 60 * second
+	// scannedPerStep bounds the changes that the scan looks at in one step.
+	scannedPerStep = 1024
 	// retryMax is the longest wait before a refused update is tried again.
 	retryMax = 600 * second
 )
@@ -340,8 +342,15 @@ func (e *Endpoint) scan() {
 	if s == nil || s.phase != open || !flowing(e.state) {
 		return
 	}
-	e.changes.Scan(func(number uint64, p netip.Prefix) bool {
+	n := 0
+	from := s.scanned
+	s.scanned = 0
+	e.changes.Ascend(from, func(number uint64, p netip.Prefix) bool {
 		if number > s.sent || len(s.flight) >= s.window() {
+			return false
+		}
+		if n++; n > scannedPerStep {
+			s.scanned, e.scanAt = number, e.now.Mono
 			return false
 		}
 		r, refused := s.refused[p]

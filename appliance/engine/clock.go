@@ -22,7 +22,6 @@ type clock struct {
 	floor   lease.Time // the latest time that is on disk
 	offset  lease.Time // wall time minus monotonic time, in seconds
 	last    lease.Time // that was read
-	net     lease.Time // sum of the steps of a trusted clock since the start
 
 	waited  time.Duration // on Clock.Mono: when the engine's time last waited for the wall clock
 	slack   time.Duration // less than a second of it
@@ -71,24 +70,22 @@ func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 }
 
 // readClock puts the engine's time into now. When the clock is set, leases are
-// shifted with it: their clients count seconds, not dates (D-342). If it was
-// known to be behind, that goes for what was given by it; what is older has
-// the right date. If it seemed right, nobody knows which of the two dates is,
-// and everything is shifted: the time that is left to a lease stays the same.
+// shifted so that none ends earlier for it: clients count seconds, not dates
+// (D-342), and nobody knows which of two dates is the right one.
 func (e *Engine) readClock(now lease.Clock) lease.Clock {
 	before, started, reading := e.clock.trusted, e.clock.started, now.Wall
 	wall, step := e.clock.read(now)
 	now.Wall = wall
+	switch {
+	case step > 0 && before:
+		e.setForward(now, step, anyTime)
+	case step > 0: // the clock was known to be behind: what is older has the right date
+		e.setForward(now, step, e.clock.boot)
+	case step < 0:
+		e.setBack(now, step)
+	}
 	if step != 0 {
-		s := shift{by: step, since: e.clock.boot, waited: step}
-		if before {
-			s = e.clock.anyDate(step)
-		}
-		e.shiftLeases(s)
-		e.clock.boot += step
 		e.clock.trusted = true
-		e.floorSaved = 0
-		e.shiftPartners(now, step, s.since)
 	}
 	switch {
 	case !e.clock.trusted && (before || !started):
@@ -103,24 +100,21 @@ func (e *Engine) readClock(now lease.Clock) lease.Clock {
 }
 
 // adoptMax is how far a partner's time may be ahead to be taken over, in seconds:
-// twenty years. A board without a clock chip may have lain in a drawer.
-const adoptMax = 20 * 366 * 86400
+// a board without a clock chip may have lain in a drawer for a year.
+const adoptMax = 400 * 86400
 
 // adopt takes over the time of a partner, by so many seconds ahead, if the own
 // clock is known to be behind and nobody else has told it better. Boards without
 // clock chip are behind, never ahead: of two the later one is nearer to the truth.
+// Should the partner be wrong, no lease ends for it.
 func (e *Engine) adopt(now *lease.Clock, ahead lease.Time) bool {
 	if e.clock.trusted || ahead <= slewMax || ahead > adoptMax {
 		return false
 	}
-	s := shift{by: ahead, since: e.clock.boot, waited: ahead}
-	e.shiftLeases(s)
 	e.clock.offset += ahead
 	e.clock.last += ahead
-	e.clock.boot += ahead
-	e.floorSaved = 0
 	now.Wall += ahead
-	e.shiftPartners(*now, ahead, s.since)
+	e.setForward(*now, ahead, anyTime)
 	e.trace(trace.Event{ID: trace.ClockAdopted, N: int64(ahead), Text: now.Wall.String()})
 	return true
 }
@@ -128,62 +122,68 @@ func (e *Engine) adopt(now *lease.Clock, ahead lease.Time) bool {
 // anyTime is before all times.
 const anyTime lease.Time = -1 << 63
 
-// shift is by how many seconds times are moved when the clock is set. What
-// partners have promised each other stands on both disks. It moves to the safe
-// side only, and back: what this server waits for gets later, what it relies on
-// gets earlier.
-type shift struct {
-	since  lease.Time // leases dealt with since
-	by     lease.Time // what clients count
-	waited lease.Time // what the partner may count on
-	relied lease.Time // what this server counts on
+// setForward keeps what is left of the leases that were dealt with since a time,
+// all at once: a message that came between two parts of the work would be shifted
+// too. It takes two seconds for a million leases, when a clock is set.
+//
+// What the partner has confirmed stands on its disk too, by its clock: that is
+// not shifted. What this server has confirmed is: it waits for longer.
+func (e *Engine) setForward(now lease.Clock, by, since lease.Time) {
+	boot := e.clock.boot
+	e.changeAll(func(b *lease.Binding) {
+		if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) < since {
+			return
+		}
+		for _, t := range []*lease.Time{&b.Expires, &b.HeldUntil, &b.PartnerLifetime, &b.ExpirationTime} {
+			if *t != 0 && *t != lease.Forever {
+				*t += by
+			}
+		}
+		// When something happened is compared with what the partner says. It was
+		// wrong only if the clock was.
+		for _, t := range []*lease.Time{&b.LastTransaction, &b.StartOfState, &b.PartnerRawCLT} {
+			if since == boot && *t >= boot {
+				*t += by
+			}
+		}
+	})
+	e.clock.boot += by
+	e.floorSaved = 0
+	for _, f := range e.partners.list {
+		f.SetForward(now, by, since, &e.partners.out)
+		e.carryOut(f)
+	}
 }
 
-// anyDate is the shift when nobody knows which of two dates is right. The ledger
-// of all such steps since the start sees to it that a clock which is put wrong
-// and right again leaves nothing behind, and that a restart in between finds
-// times that err to the safe side.
-func (c *clock) anyDate(step lease.Time) shift {
-	before := c.net
-	c.net += step
-	return shift{since: anyTime, by: step, waited: max(c.net, 0) - max(before, 0), relied: min(c.net, 0) - min(before, 0)}
+// setBack leaves the leases as they are: they last longer. What has happened does
+// not lie ahead, though, and what the partner has confirmed is no longer off.
+func (e *Engine) setBack(now lease.Clock, by lease.Time) {
+	e.changeAll(func(b *lease.Binding) {
+		for _, t := range []*lease.Time{&b.LastTransaction, &b.StartOfState, &b.PartnerRawCLT} {
+			*t = min(*t, now.Wall)
+		}
+		if b.AckedPartnerLifetime != 0 {
+			b.AckedPartnerLifetime += by
+		}
+	})
+	e.clock.boot += by
+	e.floorSaved = 0
+	for _, f := range e.partners.list {
+		f.SetBack(now, &e.partners.out)
+		e.carryOut(f)
+	}
 }
 
-// shiftLeases shifts what was dealt with since a time, all at once: a message
-// that came between two parts of the work would be shifted by its own date. It
-// takes two seconds for a million leases, when a clock is set.
-func (e *Engine) shiftLeases(s shift) {
-	var move []*lease.Binding
+// changeAll has f change what it wants to in each lease.
+func (e *Engine) changeAll(f func(*lease.Binding)) {
+	var changed []*lease.Binding
 	for b := range e.table.From(netip.Prefix{}) {
-		if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) >= s.since {
-			move = append(move, b)
+		c := *b
+		if f(&c); c != *b {
+			changed = append(changed, &c)
 		}
 	}
-	for _, b := range move {
-		if m := s.shifted(b); m != *b {
-			e.put(&m)
-		}
-	}
-}
-
-// shifted is a lease by the corrected clock.
-func (s shift) shifted(b *lease.Binding) lease.Binding {
-	m := *b
-	for _, t := range []*lease.Time{&m.LastTransaction, &m.StartOfState, &m.PartnerRawCLT} {
-		if *t >= s.since {
-			move(t, s.by)
-		}
-	}
-	move(&m.Expires, s.by)
-	move(&m.HeldUntil, s.by)
-	move(&m.PartnerLifetime, s.waited)
-	move(&m.ExpirationTime, s.waited)
-	move(&m.AckedPartnerLifetime, s.relied)
-	return m
-}
-
-func move(t *lease.Time, by lease.Time) {
-	if *t != 0 && *t != lease.Forever {
-		*t += by
+	for _, c := range changed {
+		e.put(c)
 	}
 }

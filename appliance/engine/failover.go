@@ -93,11 +93,18 @@ const recordPrefix = "failover/"
 func (e *Engine) relationships(now lease.Clock, cfg []failover.Config, flaws failover.Flaw) {
 	p := &e.partners
 	before := p.list
+	for _, f := range before { // first: it has the last word about its record
+		if !slices.ContainsFunc(cfg, func(c failover.Config) bool { return c.Name == f.Name() && c.Role == f.Role() }) {
+			_ = f.Operate(now, failover.Shutdown, &p.out) // is never refused
+			e.carryOut(f)
+		}
+	}
 	p.list, p.cfg, p.byLink = nil, nil, map[string]*failover.Endpoint{}
 	for _, c := range cfg {
 		c.Links = e.territories(c.Links)
 		c.Remember_s = e.cfg.DHCP.RememberFor
 		c.RememberMax = e.cfg.DHCP.Limits.Leases / rememberedShare
+		c.LeasesMax = 2 * e.cfg.DHCP.Limits.Leases // those of both servers
 		i := slices.IndexFunc(before, func(f *failover.Endpoint) bool { return f.Name() == c.Name && f.Role() == c.Role })
 		var f *failover.Endpoint
 		if i >= 0 {
@@ -125,13 +132,21 @@ func (e *Engine) relationships(now lease.Clock, cfg []failover.Config, flaws fai
 		}
 		e.carryOut(f)
 	}
-	for _, f := range before {
-		if !slices.Contains(p.list, f) {
-			_ = f.Operate(now, failover.Shutdown, &p.out) // is never refused
-			e.carryOut(f)
+	e.forsake()
+	e.settleAlone(now)
+}
+
+// settleAlone frees what waits for a partner that is configured no more.
+func (e *Engine) settleAlone(now lease.Clock) {
+	var waiting []*lease.Binding
+	for b := range e.table.From(netip.Prefix{}) {
+		if e.partners.byLink[b.Link] == nil && b.Status != lease.Active && b.Status != lease.Abandoned && b.Status != lease.Free {
+			waiting = append(waiting, b)
 		}
 	}
-	e.forsake()
+	for _, b := range waiting {
+		e.end(now, b, dhcp6.Cleared)
+	}
 }
 
 // forsake marks the records of relationships that are configured no more.
@@ -494,11 +509,4 @@ func (e *Engine) relationshipStatus() []failover.Status {
 		list = append(list, f.Status())
 	}
 	return list
-}
-
-func (e *Engine) shiftPartners(now lease.Clock, by, since lease.Time) {
-	for _, f := range e.partners.list {
-		f.Shift(now, by, since, &e.partners.out)
-		e.carryOut(f)
-	}
 }
