@@ -38,7 +38,7 @@ func (n *node) checkBounded(m *message, in *ia, l leased) {
 		return
 	}
 	partner := r.pair.nodes[1-r.side]
-	known := partner.kept.knows(m, in, l) - partner.off() + max(partner.stepping(), 0)
+	known := partner.kept.knows(m, in, l) - min(partner.off(), 0) + max(partner.stepping(), 0)
 	now := trueDate(n.now)
 	if !bounded(l.valid, r.pair.mcltMax(), known, now) {
 		n.violate("bounded", "%s, in %v, promises %s to %v for %d s, which is more than MCLT (%d s) beyond what its partner knows: %v, now it is %v",

@@ -115,36 +115,60 @@ func (p *pair) sayDown(x int) {
 }
 
 // blunder is an operator who takes a cut cable for a dead box, says partner-down,
-// and finds his mistake before MCLT has passed. Both servers serve in doubt then;
-// but a server in PARTNER-DOWN gives nothing that may be its partner's before
-// MCLT is over (section 8.4.1), so that no promise is broken by it. The cable is
-// none too good afterwards: the resolution of the conflict may be interrupted.
+// and finds his mistake long before MCLT has passed. Both servers serve in doubt
+// then; but a server in PARTNER-DOWN gives nothing that may be its partner's
+// before MCLT is over (section 8.4.1), so that no promise is broken by it.
 func (p *pair) blunder() {
-	if p.guarded || p.busy || p.wasDown() || p.wasLost || !p.steady() || p.astray() {
+	if p.guarded || p.busy || p.wasDown() || p.wasLost || !p.steady() || p.astray() || p.mcltMin() < blunderMCLT_s {
 		return
 	}
 	p.busy = true
 	p.partition(true, true)
 	y := p.relation(p.IntN(2))
-	patience := 2*seconds(p.Keepalive_s) + time.Second
-	p.after(patience, func() {
-		if !p.calm && y.state == interrupted && !p.whole() {
-			p.line(p.now, "oper", "partner-down to %s, by mistake", y.node.name)
-			y.node.operate(p, failover.SetPartnerDown, func(err error) {
-				if err == nil {
-					p.tally.count("operator: partner-down by mistake")
-				}
-			})
+	p.after(2*seconds(p.Keepalive_s)+time.Second, func() {
+		if p.calm || p.guarded || y.state != interrupted || p.whole() {
+			p.busy = false
+			return
 		}
+		p.guarded = true
+		p.line(p.now, "oper", "partner-down to %s, by mistake", y.node.name)
+		y.node.operate(p, failover.SetPartnerDown, func(error) { p.tally.count("operator: partner-down by mistake") })
+		p.after(time.Duration(p.Float64()*float64(seconds(p.mcltMin())/4)), func() {
+			p.heal()
+			p.reconcile(y)
+		})
 	})
-	found := patience + time.Duration(p.Float64()*float64(seconds(p.mcltMin())/2))
-	p.after(found, p.heal)
-	p.after(found+time.Duration(p.Float64()*float64(5*time.Second)), func() {
-		if p.chance(0.5) && !p.calm && !p.guarded {
-			p.cutFor(true, true)
+}
+
+// blunderMCLT_s is the least MCLT with which there is time to find the mistake,
+// and for the partners to meet.
+const blunderMCLT_s = 300
+
+// reconcile waits until the two have met and begin to resolve their conflict.
+func (p *pair) reconcile(y *relation) {
+	p.after(20*time.Millisecond, func() {
+		switch {
+		case y.state == partnerDown || y.state == startup || y.state == 0:
+			p.reconcile(y)
+			return
+		case y.state == conflict && !p.calm:
+			p.after(time.Duration(p.Float64()*float64(20*p.Latency+5*p.Disk)), p.disturb)
 		}
-		p.busy = false
+		p.guarded, p.busy = false, false
 	})
+}
+
+// disturb breaks the resolution of a conflict, or lets it be.
+func (p *pair) disturb() {
+	switch p.IntN(4) {
+	case 0:
+		p.partition(true, true)
+		p.after(p.between(100*time.Millisecond, time.Minute), p.heal)
+	case 1:
+		p.nodes[primary].crash("killed while a conflict is resolved")
+	case 2:
+		p.nodes[secondary].crash("killed while a conflict is resolved")
+	}
 }
 
 // astray reports whether the clock of a side is or was wrong: then nobody is

@@ -91,7 +91,7 @@ func init() {
 	add(faultClockBehind, "clock an hour behind", any, true, onNode(func(n *node) { n.stepClock(-time.Hour) }))
 	add(faultClockAhead, "clock an hour ahead", paired, true, onNode(func(n *node) { n.stepClock(time.Hour) }))
 	add(faultOutage, "outage with partner-down", paired, false, onPair((*pair).outage))
-	add(faultBlunder, "partner-down by mistake", paired, false, onPair((*pair).blunder))
+	add(faultBlunder, "partner-down by mistake", paired, true, onPair((*pair).blunder))
 	add(faultUpgrade, "upgrade one by one", paired, false, onPair((*pair).upgrade))
 	add(faultResync, "resync", paired, false, onPair((*pair).distrust))
 	add(faultMCLT, "other MCLT", paired, false, onPair((*pair).reconfigure))
