@@ -48,6 +48,28 @@ func (e *Endpoint) request() {
 	e.tell(trace.Event{ID: trace.FailoverRequested})
 }
 
+// concede takes back the end of leases of which a partner that has lost its
+// storage may have promised more: up to MCLT beyond what this server confirmed to
+// it. The partner does not know that it has to object.
+func (e *Endpoint) concede() {
+	var ended []*lease.Binding
+	e.changes.Scan(func(_ uint64, p netip.Prefix) bool {
+		b := e.table.Get(p)
+		if (b.Status == lease.Expired || b.Status == lease.Released) && b.ExpirationTime != 0 && b.ExpirationTime.Add(e.reuseMCLT()) > e.now.Wall {
+			ended = append(ended, b)
+		}
+		return true
+	})
+	for _, b := range ended {
+		a := *b
+		a.Status, a.StartOfState = lease.Active, e.now.Wall
+		a.Expires = b.ExpirationTime.Add(e.reuseMCLT())
+		a.HeldUntil, a.PartnerLifetime = a.Expires, max(a.PartnerLifetime, a.Expires)
+		a.Change = e.number()
+		e.put(&a)
+	}
+}
+
 // disown gives up the prefixes that this server believes to be its own before
 // it learns from the partner which are. The partner does not use what it has
 // handed over, so the doubt hurts nobody.

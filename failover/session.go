@@ -425,6 +425,9 @@ func (e *Endpoint) receiveState(m *wire.State) {
 			e.untilState = never
 		}
 		e.judgeLoss(flags&wire.FlagCommunicated != 0)
+		if s.communicated && flags&wire.FlagCommunicated == 0 {
+			e.concede()
+		}
 	}
 	e.store()
 	s.stirred(e)
