@@ -69,6 +69,15 @@ func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 	return c.last, diff
 }
 
+// lookAgain is after how long the clock has to be read again although nothing
+// happens: what is on disk must not stay behind a clock that was set.
+func (c *clock) lookAgain() time.Duration {
+	if c.trusted {
+		return time.Minute
+	}
+	return time.Second
+}
+
 // readClock puts the engine's time into now. When the clock is set, leases are
 // shifted so that none ends earlier for it: clients count seconds, not dates
 // (D-342), and nobody knows which of two dates is the right one.

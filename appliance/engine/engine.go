@@ -450,6 +450,7 @@ func (e *Engine) finish(now lease.Clock) {
 		wait := max(b.End()+ExpiryGrace-now.Wall, 0)
 		e.ready.WakeAt = min(e.ready.WakeAt, now.Mono+min(time.Duration(wait), wakeMax_s)*time.Second)
 	}
+	e.ready.WakeAt = min(e.ready.WakeAt, now.Mono+e.clock.lookAgain())
 	e.ready.Offset = e.clock.offset
 	e.ready = nil
 }
