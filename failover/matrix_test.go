@@ -59,7 +59,7 @@ func cell(own State, role lease.Role, partner State) way {
 	panic(fmt.Sprintf("no row for %v", own))
 }
 
-// F-134, F-278, F-279, F-297 to F-301, F-304, F-320 to F-322, F-330, F-341 to F-344, F-359, F-362:
+// F-127, F-134, F-276 to F-279, F-297 to F-301, F-304, F-320 to F-322, F-330, F-341 to F-344, F-359, F-362:
 // every own state against every state of the partner, in both roles. The partner
 // is there when the connection begins, or it changes its state later, or the
 // server itself has come into its state while it is connected.

@@ -49,7 +49,7 @@ func (s *scene) answerAll() (given, taken []netip.Prefix) {
 	}
 }
 
-// F-172, F-181, F-183, Q-67: at first all prefixes are the primary's; in NORMAL the secondary
+// F-056, F-172, F-181, F-183, Q-67: at first all prefixes are the primary's; in NORMAL the secondary
 // gets its share, of each pool, at least one, but not the last one.
 func TestShare(t *testing.T) {
 	for _, c := range []struct{ bits, percent, want int }{
@@ -71,6 +71,11 @@ func TestShare(t *testing.T) {
 			}
 			if n := s.t.Count(lease.FreeBackup); n != c.want {
 				t.Errorf("%d are recorded", n)
+			}
+			for _, p := range given {
+				if pool := s.cfg.Links[0].Pools[0]; p.Bits() != pool.Length || !pool.Prefix.Contains(p.Addr()) || p.Masked() != p {
+					t.Errorf("%v is no part of %v of length %d", p, pool.Prefix, pool.Length)
+				}
 			}
 		})
 	}

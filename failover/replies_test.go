@@ -10,7 +10,7 @@ import (
 	"github.com/tandem6/tandem6/failover/wire"
 )
 
-// F-018, F-037, F-038, F-222 to F-225, F-255, F-258, F-260 to F-265, Q-45: what a BNDREPLY that accepts
+// F-018, F-037, F-038, F-222 to F-225, F-255, F-256, F-258, F-260 to F-265, Q-45: what a BNDREPLY that accepts
 // holds, octet for octet: what was there, unchanged, and nothing else. The
 // clocks may differ.
 func TestReplyMessage(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/tandem6/tandem6/failover/wire"
 )
 
-// F-048, F-051, F-127 to F-132, F-039, F-045, F-052, F-284: what STATE holds, in every state: the state,
+// F-039, F-045, F-048, F-051, F-052, F-127 to F-132, F-283, F-284: what STATE holds, in every state: the state,
 // or in STARTUP the one before; since when; in PARTNER-DOWN alone since when the
 // partner is down, which is the same.
 func TestStateMessage(t *testing.T) {

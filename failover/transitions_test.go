@@ -586,6 +586,21 @@ func TestOperator(t *testing.T) {
 	}
 }
 
+// F-327, Q-20: PARTNER-DOWN follows at once from NORMAL (T-34), but only if the
+// operator insists: a partner that is there will not accept it.
+func TestPartnerDownFromNormal(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	s.reach(Normal)
+	if err := s.order(SetPartnerDown); !errors.Is(err, ErrRefused) {
+		t.Errorf("not refused: %v", err)
+	}
+	s.heard, s.turns = nil, nil
+	if err := s.order(SetPartnerDownForce); err != nil {
+		t.Fatal(err)
+	}
+	s.wantWay(Normal, way{PartnerDown, PotentialConflict})
+}
+
 // Every refusal tells the operator what stands in the way.
 func TestRefusalsExplain(t *testing.T) {
 	seen := map[string]bool{}

@@ -16,7 +16,8 @@ func some(t lease.Time) wire.Opt[wire.Time] { return wire.Some(at(t)) }
 
 // F-016, F-017, F-035, F-036, F-040, F-053, F-192 to F-195, F-197, F-199 to F-212, F-214 to F-216, F-218,
 // F-219, Q-45, Q-48, Q-49: what a BNDUPD holds, octet for octet, for each
-// binding-status, and that one follows each change.
+// binding-status, and that one follows each change. F-196, F-213: RFC 6607 is not
+// supported here, so there is no VPN to name but the default one.
 func TestUpdateMessage(t *testing.T) {
 	const address, delegated = "2001:db8::1", "2001:db8:8000:100::/56"
 	s := newScene(t, lease.Primary, nil)

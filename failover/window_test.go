@@ -29,7 +29,7 @@ func loaded(t *testing.T, role lease.Role, n int, unacked uint32) *scene {
 	return s
 }
 
-// F-081, F-082, F-032, Q-57: never more BNDUPDs are on their way than the partner takes,
+// F-032, F-081, F-082, F-324, Q-57: never more BNDUPDs are on their way than the partner takes,
 // each with a transaction-id of its own. A refusal is an answer.
 func TestWindow(t *testing.T) {
 	const clients = 100
