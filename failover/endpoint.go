@@ -79,6 +79,7 @@ type Endpoint struct {
 	stopped     bool // by the operator: no more connections
 	more        bool // there is more to do than one step may
 	touched     bool // a lease has changed since the last call
+	stampDue    bool // a lease no longer shows when this server last served
 
 	now lease.Clock // of the call in hand
 	out *Output     // likewise
@@ -132,6 +133,9 @@ func (e *Endpoint) Changed(old, now *lease.Binding) {
 	}
 	e.countPools(old, now)
 	e.touched = true
+	if old != nil && old.LastTransaction > e.record.Stamp && e.Covers(old) && (now == nil || now.LastTransaction < old.LastTransaction) {
+		e.stampDue = true
+	}
 }
 
 // Covers reports whether a lease belongs to the relationship.
@@ -270,6 +274,11 @@ func (e *Endpoint) end() {
 	e.touched, e.more = false, false
 	e.tick()
 	e.pump()
+	if e.stampDue {
+		e.stampDue = false
+		e.record.Stamp = max(e.record.Stamp, e.operated)
+		e.store()
+	}
 	e.out = nil
 }
 
@@ -279,7 +288,7 @@ func (e *Endpoint) WakeAt() time.Duration {
 	if e.cfg.Role == lease.Primary && e.session == nil && !e.dialing && !e.stopped {
 		at = min(at, e.dialAt)
 	}
-	if e.activating {
+	if e.activating || e.stampDue {
 		return 0
 	}
 	if s := e.session; s != nil {
