@@ -54,9 +54,6 @@ func set(list ...State) (s states) {
 
 func (s states) has(st State) bool { return s&(1<<st) != 0 }
 
-// seen are the three causes in which the partner's state decides.
-func seen(c cause) bool { return c <= entry }
-
 // transition is one row of the table: in state from, for cause on, the next
 // state is to.
 type transition struct {
@@ -85,7 +82,7 @@ var (
 // (enter, met).
 var transitions = []transition{
 	{"T-09", Startup, []cause{timeout}, 0, 0, previous, "8.3.2"},
-	{"T-06", Startup, []cause{contact}, 0, 0, previous, "8.3.2"}, // T-07, T-08: see leaveStartup
+	{"T-06", Startup, []cause{contact}, 0, 0, previous, "8.3.2"},
 
 	{"T-12", PartnerDown, meet, 0, set(Normal, CommunicationsInterrupted, PartnerDown, PotentialConflict, ResolutionInterrupted, ConflictDone), PotentialConflict, "8.4.2"},
 	{"T-14", PartnerDown, meet, 0, set(RecoverDone), Normal, "8.4.2"},
@@ -132,6 +129,13 @@ var transitions = []transition{
 	{"Q-17", ConflictDone, force, 0, 0, PartnerDown, "Q-17"},
 }
 
+// The ways out of STARTUP that depend on more than the table knows.
+var (
+	wasGone   = transition{"T-07", Startup, []cause{contact}, 0, set(PartnerDown), Recover, "8.3.2"}           // when the partner became alone
+	wasThere  = transition{"T-08", Startup, []cause{contact}, 0, set(PartnerDown), PotentialConflict, "8.3.2"} // this server was serving then
+	metNobody = transition{"T-10", Startup, []cause{timeout}, 0, 0, PartnerDown, "8.3.2"}                      // if the operator wants it
+)
+
 // next finds the row for a cause, or nil when the state stays.
 func next(own State, on cause, role lease.Role, partner State) *transition {
 	for i := range transitions {
@@ -152,9 +156,8 @@ func (t *transition) is(on cause) bool {
 	return false
 }
 
-// legal reports whether the table has a way from one state to another in one
-// step. Startup leads back to every state in which a server can have stopped,
-// and to Recover and PotentialConflict (T-07, T-08) and PartnerDown (T-10).
+// legal reports whether there is a way from one state to another in one step.
+// Startup leads back to every state in which a server can have stopped.
 func legal(from, to State) bool {
 	if from == Startup {
 		return to != Startup && to != Normal
@@ -164,5 +167,5 @@ func legal(from, to State) bool {
 			return true
 		}
 	}
-	return from == Recover && to == RecoverDone // T-23
+	return false
 }

@@ -126,7 +126,7 @@ func (e *Endpoint) enter(from State) {
 func (e *Endpoint) stateTimer() {
 	switch {
 	case e.state == Startup && e.cfg.StartupPartnerDown: // T-10
-		e.become(PartnerDown, "T-10")
+		e.become(metNobody.to, metNobody.id)
 	case e.state == CommunicationsInterrupted && e.session != nil && e.session.phase == open:
 		// only while communications are not OK
 	default:
@@ -241,8 +241,8 @@ func (e *Endpoint) leaveStartup(partner State, since lease.Time) {
 		return
 	}
 	if last := e.lastOperation(); lease.Compare(since, last) > 0 {
-		e.become(Recover, "T-07")
+		e.become(wasGone.to, wasGone.id)
 	} else {
-		e.become(PotentialConflict, "T-08")
+		e.become(wasThere.to, wasThere.id)
 	}
 }
