@@ -242,13 +242,13 @@ func (e *Endpoint) SetForward(now lease.Clock, by, since lease.Time, out *Output
 	e.clockSet()
 }
 
-// SetBack is the same for a clock that is set back. What has happened does not lie
-// ahead; waits get longer.
-func (e *Endpoint) SetBack(now lease.Clock, out *Output) {
+// SetBack is the same for a clock that is set back by so many seconds, which are
+// negative. Waits get longer.
+func (e *Endpoint) SetBack(now lease.Clock, by lease.Time, out *Output) {
 	e.begin(now, out)
 	for _, t := range e.noted() {
-		if *t != lease.Forever && t != &e.record.FormerUntil {
-			*t = min(*t, now.Wall)
+		if *t > now.Wall && t != &e.record.FormerUntil { // noted while the clock was ahead
+			*t = min(*t+by, now.Wall)
 		}
 	}
 	e.clockSet()

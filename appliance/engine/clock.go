@@ -164,12 +164,15 @@ func (e *Engine) setForward(now lease.Clock, by, since lease.Time) {
 	}
 }
 
-// setBack leaves the leases as they are: they last longer. What has happened does
-// not lie ahead, though, and what the partner has confirmed is no longer off.
+// setBack leaves the leases as they are: they last longer. What would lie ahead now
+// was noted while the clock was ahead, though, and what the partner has confirmed
+// is no longer off.
 func (e *Engine) setBack(now lease.Clock, by lease.Time) {
 	e.changeAll(func(b *lease.Binding) {
 		for _, t := range []*lease.Time{&b.LastTransaction, &b.StartOfState, &b.PartnerRawCLT} {
-			*t = min(*t, now.Wall)
+			if *t > now.Wall {
+				*t = min(*t+by, now.Wall)
+			}
 		}
 		if b.AckedPartnerLifetime != 0 {
 			b.AckedPartnerLifetime += by
@@ -178,7 +181,7 @@ func (e *Engine) setBack(now lease.Clock, by lease.Time) {
 	e.clock.boot += by
 	e.floorSaved = 0
 	for _, f := range e.partners.list {
-		f.SetBack(now, &e.partners.out)
+		f.SetBack(now, by, &e.partners.out)
 		e.carryOut(f)
 	}
 }
