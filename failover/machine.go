@@ -37,11 +37,6 @@ const (
 	resync                 // the operator distrusts what is stored here
 )
 
-var causeNames = [...]string{
-	contact: "partner's STATE", news: "partner's STATE", entry: "partner's STATE", cut: "communications lost", updated: "UPDDONE",
-	timeout: "timer", order: "partner-down", orderSure: "partner-down --force", resync: "resync",
-}
-
 // states is a set of states.
 type states uint16
 
