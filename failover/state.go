@@ -237,7 +237,8 @@ func (e *Endpoint) met() {
 // leaveStartup is how the partner's first STATE ends STARTUP.
 func (e *Endpoint) leaveStartup(partner State, since lease.Time) {
 	if partner != PartnerDown {
-		e.become(previous, "T-06")
+		t := next(e.state, contact, e.cfg.Role, partner)
+		e.become(t.to, t.id)
 		return
 	}
 	if last := e.lastOperation(); lease.Compare(since, last) > 0 {
