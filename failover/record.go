@@ -165,6 +165,20 @@ func Since(data []byte) lease.Time {
 	return max(r.Since, r.Stamp)
 }
 
+// Later is a record whose times since a time are later by so many seconds.
+func Later(data []byte, by, since lease.Time) []byte {
+	r, err := parseRecord(data)
+	if err != nil {
+		return data // is found when it is loaded
+	}
+	for _, t := range []*lease.Time{&r.Since, &r.Stamp} {
+		if *t >= since {
+			*t += by
+		}
+	}
+	return appendRecord(nil, &r)
+}
+
 // CheckRecord reports what is wrong with a stored record.
 func CheckRecord(data []byte) error {
 	_, err := parseRecord(data)

@@ -98,6 +98,9 @@ const (
 	// TimeFloor is the highest wall time ever committed, 8 octets big-endian:
 	// a clock that reads earlier is wrong (a board without a clock chip boots in 1970).
 	TimeFloor = "time-floor"
+	// ClockSetBack is that the wall clock was set back: since when, by how much and
+	// the highest time before, each 8 octets big-endian.
+	ClockSetBack = "clock-set-back"
 	// AdvertisedPrefixes are the prefixes that router advertisements carried,
 	// to be withdrawn after a restart (RFC 9096 section 3.5, D-331).
 	AdvertisedPrefixes = "advertised-prefixes"

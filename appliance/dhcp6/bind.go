@@ -370,6 +370,7 @@ func (x *exchange) withdrawUnknown(in *requestedIA, out *answeredIA) {
 		return
 	case x.m.typ == Request, x.m.typ == Renew && !out.known && !x.creates():
 		tell = x.stale
+	case x.service == ResponsiveApart: // it may be the partner's, and rightly the client's
 	case out.known || out.holds(nil):
 		tell = func(lease.IAType, netip.Prefix) bool { return true }
 	}

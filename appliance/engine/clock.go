@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/tandem6/tandem6/failover"
 	"github.com/tandem6/tandem6/failover/lease"
 	"github.com/tandem6/tandem6/failover/trace"
+	"github.com/tandem6/tandem6/storage"
 )
 
 // slewMax is by how much the wall clock may be corrected at once without any
@@ -22,6 +25,12 @@ type clock struct {
 	floor   lease.Time // the latest time that is on disk
 	offset  lease.Time // wall time minus monotonic time, in seconds
 	last    lease.Time // that was read
+
+	// What happened since low was noted by a clock that was set back, or was known
+	// to be behind, in this life; since high by one that was set forward. Zero:
+	// there was no such step, or it was undone.
+	low, high lease.Time
+	setBack   setBack // of an earlier life, perhaps
 
 	waited  time.Duration // on Clock.Mono: when the engine's time last waited for the wall clock
 	slack   time.Duration // less than a second of it
@@ -50,6 +59,9 @@ func (c *clock) read(now lease.Clock) (wall, step lease.Time) {
 		c.offset = max(now.Wall, c.floor+1) - lease.Time(now.Mono/time.Second)
 		c.boot = c.at(now.Mono)
 		c.last = c.boot
+		if !c.trusted {
+			c.low = c.boot
+		}
 		return c.boot, 0
 	}
 	// Before 2000 is no date at all.
@@ -138,7 +150,7 @@ const anyTime lease.Time = -1 << 63
 // What the partner has confirmed stands on its disk too, by its clock: that is
 // not shifted. What this server has confirmed is: it waits for longer.
 func (e *Engine) setForward(now lease.Clock, by, since lease.Time) {
-	boot := e.clock.boot
+	low := e.clock.low
 	e.changeAll(func(b *lease.Binding) {
 		if max(b.LastTransaction, b.PartnerRawCLT, b.StartOfState) < since {
 			return
@@ -151,12 +163,14 @@ func (e *Engine) setForward(now lease.Clock, by, since lease.Time) {
 		// When something happened is compared with what the partner says. It was
 		// wrong only if the clock was.
 		for _, t := range []*lease.Time{&b.LastTransaction, &b.StartOfState, &b.PartnerRawCLT} {
-			if since == boot && *t >= boot {
+			if low != 0 && *t >= low {
 				*t += by
 			}
 		}
 	})
 	e.clock.boot += by
+	e.clock.low, e.clock.high = 0, now.Wall
+	e.keepSetBack(setBack{})
 	e.floorSaved = 0
 	for _, f := range e.partners.list {
 		f.SetForward(now, by, since, &e.partners.out)
@@ -168,9 +182,10 @@ func (e *Engine) setForward(now lease.Clock, by, since lease.Time) {
 // was noted while the clock was ahead, though, and what the partner has confirmed
 // is no longer off.
 func (e *Engine) setBack(now lease.Clock, by lease.Time) {
+	high := e.clock.high
 	e.changeAll(func(b *lease.Binding) {
 		for _, t := range []*lease.Time{&b.LastTransaction, &b.StartOfState, &b.PartnerRawCLT} {
-			if *t > now.Wall {
+			if *t > now.Wall || high != 0 && *t >= high {
 				*t = min(*t+by, now.Wall)
 			}
 		}
@@ -179,10 +194,71 @@ func (e *Engine) setBack(now lease.Clock, by lease.Time) {
 		}
 	})
 	e.clock.boot += by
+	e.clock.low, e.clock.high = now.Wall, 0
+	e.keepSetBack(setBack{since: now.Wall, by: by, highest: now.Wall - by})
 	e.floorSaved = 0
 	for _, f := range e.partners.list {
 		f.SetBack(now, by, &e.partners.out)
 		e.carryOut(f)
+	}
+}
+
+// setBack is that the clock was set back. Nobody knows whether it had been ahead
+// before or is behind now. If it reads later after a restart than ever before, it
+// was behind, and what was noted meanwhile has dates that are too early. The zero
+// value: it was not.
+type setBack struct {
+	since   lease.Time // by the clock that was set back
+	by      lease.Time // negative
+	highest lease.Time // date before
+}
+
+const setBackLen = 3 * 8
+
+func (s setBack) append(dst []byte) []byte {
+	for _, t := range []lease.Time{s.since, s.by, s.highest} {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(t))
+	}
+	return dst
+}
+
+func parseSetBack(data []byte) (s setBack, _ error) {
+	if len(data) != setBackLen {
+		return s, fmt.Errorf("the stored step of the clock has %d octets, not %d", len(data), setBackLen)
+	}
+	for i, t := range []*lease.Time{&s.since, &s.by, &s.highest} {
+		*t = lease.Time(binary.BigEndian.Uint64(data[8*i:]))
+	}
+	return s, nil
+}
+
+// keepSetBack stores that the clock was set back, or that it does not matter any more.
+func (e *Engine) keepSetBack(s setBack) {
+	if s == e.clock.setBack {
+		return
+	}
+	e.clock.setBack = s
+	if s == (setBack{}) {
+		e.ready.Commit.Set(storage.ClockSetBack, nil)
+		return
+	}
+	e.ready.Commit.Set(storage.ClockSetBack, s.append(nil))
+}
+
+// resume goes on, at the start, with a step back of an earlier life.
+func (e *Engine) resume(now lease.Clock) {
+	s := e.clock.setBack
+	if s == (setBack{}) {
+		return
+	}
+	e.clock.low = s.since
+	if !now.Untrusted && now.Wall >= s.highest {
+		for name, data := range e.partners.saved {
+			e.partners.saved[name] = failover.Later(data, -s.by, s.since)
+		}
+		boot := e.clock.boot
+		e.setForward(now, -s.by, s.since)
+		e.clock.boot, e.clock.high = boot, 0
 	}
 }
 

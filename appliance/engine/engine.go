@@ -187,6 +187,12 @@ func (e *Engine) LoadValue(v storage.Value) error {
 		}
 		e.clock.raiseFloor(lease.Time(binary.BigEndian.Uint64(v.Data)))
 	}
+	if v.Name == storage.ClockSetBack {
+		var err error
+		if e.clock.setBack, err = parseSetBack(v.Data); err != nil {
+			return err
+		}
+	}
 	if name, ok := strings.CutPrefix(v.Name, recordPrefix); ok {
 		if err := failover.CheckRecord(v.Data); err != nil {
 			return fmt.Errorf("relationship %q: %w", name, err)
@@ -227,6 +233,7 @@ func (e *Engine) Start(now lease.Clock, r *Ready) {
 	e.trace(trace.Event{ID: trace.ServerStarted, N: int64(e.table.Len())})
 	e.traceOutside(outside)
 	now = e.readClock(now)
+	e.resume(now)
 	e.relationships(now, e.cfg.Relationships, e.cfg.Flaws)
 	e.finish(now)
 }

@@ -396,6 +396,32 @@ func TestClockCatchesUp(t *testing.T) {
 	}
 }
 
+// A clock that is set back by mistake, and right again after a restart: what was
+// given meanwhile has dates that are too early, and lasts as long as promised.
+func TestSetBackByMistake(t *testing.T) {
+	b := newBox(t, 500_000)
+	b.now.Wall -= 3600
+	b.step(Wake{})
+	b.now.Mono += 7200 * time.Second
+	b.now.Wall += 7200
+	b.step(b.client(dhcp6.Request, 1))
+	held := b.held(1)
+	b.now.Wall += 3600 // the right time
+	b.boot()
+	if got := b.held(1); !slices.Equal(got, held) {
+		t.Fatalf("the lease ended by the wrong date: %v, want %v", got, held)
+	}
+	if got := b.e.table.Get(held[0]); got.LastTransaction < b.now.Wall-10 || got.LastTransaction > b.now.Wall {
+		t.Errorf("the client was served at %v, it says, now it is %v", got.LastTransaction, b.now.Wall)
+	}
+	if v, ok := b.values[storage.ClockSetBack]; ok && v != nil {
+		t.Error("the step is not forgotten")
+	}
+	if err := b.e.LoadValue(storage.Value{Name: storage.ClockSetBack, Data: []byte{1}}); err == nil {
+		t.Error("LoadValue takes a damaged step")
+	}
+}
+
 // The reader of the clock may know that it is behind although the disk does not
 // say so: nobody has told it the time yet.
 func TestClockNotSetYet(t *testing.T) {
