@@ -69,6 +69,8 @@ func (a *archive) promised(m *message, typ lease.IAType, id lease.IAID, l leased
 	switch {
 	case b == nil:
 		return "its disk has no record of it"
+	case (b.Status == lease.Released || b.Status == lease.Abandoned) && b.Client == m.client && now-b.StartOfState < stallMax_s:
+		return "" // the client has given it up since, in a later message that is on the disk, too
 	case b.Status != lease.Active:
 		return "on its disk it is " + b.Status.String()
 	case b.Client != m.client || b.Type != typ || b.ID != id:
@@ -78,6 +80,9 @@ func (a *archive) promised(m *message, typ lease.IAType, id lease.IAID, l leased
 	}
 	return ""
 }
+
+// stallMax_s is how long an answer may wait for the disk, in seconds.
+const stallMax_s = lease.Time(stallMax / time.Second)
 
 // checkLeaving judges an answer to a client as it leaves.
 func (n *node) checkLeaving(o dhcp6.Output) {

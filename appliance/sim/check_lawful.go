@@ -40,6 +40,13 @@ type relation struct {
 type milestone struct {
 	state wire.ServerState
 	since lease.Time
+	about bool // since may be a little off: it was not read from a record
+}
+
+// is reports whether m is a state that began at a time.
+func (m milestone) is(state wire.ServerState, start wire.Time) bool {
+	off := wire.At(m.since, m.since).Sub(start)
+	return m.state == state && (off == 0 || m.about && max(off, -off) <= int64(skewTolerance/time.Second))
 }
 
 const pathMax = 64 // milestones that are remembered; a batch holds a few
@@ -174,7 +181,7 @@ func (r *relation) changed(text string) {
 	}
 	r.waited(to)
 	if to != startup {
-		r.came(milestone{to, n.engineWall()})
+		r.came(milestone{to, n.engineWall(), true})
 	}
 	n.tally.count("transition: " + short(r.state) + " -> " + short(to))
 	n.tally.count("state: " + roles[r.side].String() + " in " + short(to))
@@ -273,7 +280,7 @@ func (r *relation) stored(state wire.ServerState, start wire.Time) string {
 	for ; i >= 0 && r.path[i] != disk; i-- {
 	}
 	for ; i >= 0; i-- {
-		if m := r.path[i]; m.state == state && wire.At(m.since, m.since) == start {
+		if r.path[i].is(state, start) {
 			return ""
 		}
 	}
@@ -307,5 +314,5 @@ func parseMilestone(data []byte) (m milestone, ok bool) {
 		}
 		fields[i], data = v, data[n:]
 	}
-	return milestone{wire.ServerState(fields[0]), lease.Time(fields[2])}, true
+	return milestone{state: wire.ServerState(fields[0]), since: lease.Time(fields[2])}, true
 }

@@ -43,6 +43,8 @@ func (n *node) learns(p netip.Prefix, b *lease.Binding) {
 		delete(n.lore, p)
 	case b.Status == lease.Active:
 		n.lore[p] = learned{b.Client, b.Type, b.ID, n.now}
+	case b.Status == lease.Released || b.Status == lease.Abandoned: // by its client
+		delete(n.lore, p)
 	}
 }
 

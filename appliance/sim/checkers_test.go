@@ -106,6 +106,7 @@ func TestDurableComplainsOfReplies(t *testing.T) {
 		{"stored", lease.Active, 0, 60, false},
 		{"not stored", 0, 0, 60, true},
 		{"ended", lease.Expired, 0, 60, true},
+		{"given up since", lease.Released, 0, 60, false},
 		{"another's", lease.Active, 1, 60, true},
 		{"for longer", lease.Active, 0, 60 + engine.ExpiryGrace + 1, true},
 	} {

@@ -57,6 +57,9 @@ func (r *relation) tells(m *wire.BndUpd) {
 		n.violate("wire", "%s has %d BNDUPDs under way, its partner takes %d", n.name, len(r.flying), r.window)
 	}
 	for _, l := range leasesOf(m.ClientData, m.Prefix) {
+		if s, _ := l.BindingStatus.Get(); s != lease.Active {
+			delete(n.lore, l.Prefix) // now its client cannot have it back (section 8.8.1)
+		}
 		if broken := n.kept.announced(m.ClientData, l); broken != "" {
 			n.violate("durable", "%s tells its partner of %s, but %s", n.name, show(l.Prefix), broken)
 		}
