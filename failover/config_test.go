@@ -191,6 +191,55 @@ func TestActivation(t *testing.T) {
 	}
 }
 
+// a prefix that was the secondary's in another time is told by the primary,
+// and is not the secondary's before.
+func TestActivationOfPrefixes(t *testing.T) {
+	for _, role := range roles {
+		s := newScene(t, role, nil)
+		p := delegable(1)
+		s.disk.leases[p] = &lease.Binding{Prefix: p, IA: lease.IA{Link: "lan", Type: lease.IAPD}, Status: lease.FreeBackup, StartOfState: start - 5000}
+		s.boot()
+		s.pass(0)
+		switch b := s.t.Get(p); role {
+		case lease.Primary:
+			if b == nil || b.Status != lease.FreeBackup || b.Change == 0 {
+				t.Errorf("the primary has %+v", b)
+			}
+		case lease.Secondary:
+			if b != nil {
+				t.Errorf("the secondary has %+v", b)
+			}
+		}
+		s.whole()
+	}
+}
+
+// A new auto-partner-down period counts from now, while the partner is away.
+func TestReconfigureAutoPartnerDown(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	s.reach(CommunicationsInterrupted)
+	change := func(period_s uint32) {
+		s.cfg.AutoPartnerDown_s = period_s
+		s.do(func(now lease.Clock, out *Output) { s.e.Reconfigure(now, s.cfg, out) })
+	}
+	change(600)
+	s.pass(500 * second)
+	change(300)
+	s.pass(300*second - 1)
+	s.want(CommunicationsInterrupted)
+	change(0)
+	s.pass(time.Hour)
+	s.want(CommunicationsInterrupted)
+
+	s.meet(Recover)
+	change(300)
+	s.keepAlive(time.Hour)
+	s.want(CommunicationsInterrupted)
+	s.cut()
+	s.pass(300 * second)
+	s.want(PartnerDown)
+}
+
 // the same goes for a link that joins a relationship later. Until both have
 // told each other what they know of it, nothing new is given there.
 func TestLinkJoins(t *testing.T) {

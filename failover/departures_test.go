@@ -214,3 +214,30 @@ func TestApart(t *testing.T) {
 		t.Error("apart from a partner that is connected")
 	}
 }
+
+// the last promise bounds what this server can have done before it failed. It
+// is remembered when no lease shows it any more.
+func TestLastPromise(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	p := prefix("2001:db8::1")
+	s.disk.leases[p] = &lease.Binding{
+		Prefix: p, IA: ia(p, "ann"), Status: lease.Active, Expires: start + 3000, HeldUntil: start + 3000,
+		StartOfState: start - 600, LastTransaction: start - 600, PartnerLifetime: start + 3000,
+	}
+	r := lived(Recover)
+	r.Stamp = start - 3000 // when it entered NORMAL, long before
+	s.wakeUp(r)
+	if s.e.failed != start-600 {
+		t.Fatalf("TIME-OF-FAILURE %v", s.e.failed)
+	}
+	s.meet(Normal)
+	s.say(s.update("2001:db8::1", "ann", lease.Released))
+	if b := s.t.Get(p); b.LastTransaction != 0 {
+		t.Fatalf("the lease still shows it: %+v", b)
+	}
+	s.cut()
+	s.boot()
+	if s.e.failed != start-600 {
+		t.Errorf("after another restart TIME-OF-FAILURE %v", s.e.failed)
+	}
+}

@@ -63,6 +63,44 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// whose a free address is follows from the address, whatever its record says.
+func TestClaimOnFreeAddress(t *testing.T) {
+	for _, role := range roles {
+		s := newScene(t, role, nil)
+		s.reach(CommunicationsInterrupted)
+		for _, status := range []lease.Status{lease.Free, lease.FreeBackup} {
+			for address, owner := range map[string]lease.Role{"2001:db8::1": lease.Primary, "2001:db8::2": lease.Secondary} {
+				p := prefix(address)
+				b := &lease.Binding{Prefix: p, IA: ia(p, "ann"), Status: status}
+				if ours := s.e.MayAssign(s.clock(), p, b, ia(p, "bob"), false) == Ours; ours != (owner == role) {
+					t.Errorf("%v: %v, %v, is ours: %v", role, address, status, ours)
+				}
+			}
+		}
+	}
+}
+
+// F-188: what ended while nobody was told may go back to its client, but not any
+// more from the moment at which the partner can serve again.
+func TestGoesBackNoMore(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	s.reach(CommunicationsInterrupted)
+	s.give("2001:db8::1", "eve", 3600)
+	s.give("2001:db8::3", "ann", 3600)
+	s.end("2001:db8::3", lease.Released)
+	b := s.t.Get(prefix("2001:db8::3"))
+	if s.e.MayAssign(s.clock(), b.Prefix, b, b.IA, false) != Ours {
+		t.Error("not its client's even before the partner is there")
+	}
+	m := s.connectReply(s.dialed())
+	m.MaxUnackedBndUpd = wire.Some[uint32](1) // the update about eve comes first
+	s.say(m)
+	s.state(Normal, 0)
+	if s.want(Normal); s.e.MayAssign(s.clock(), b.Prefix, b, b.IA, false) != NotOurs {
+		t.Error("still its client's in NORMAL")
+	}
+}
+
 // F-162, F-163: ten thousand addresses, without exception.
 func TestParity(t *testing.T) {
 	for _, role := range roles {

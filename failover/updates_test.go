@@ -137,6 +137,9 @@ func TestUpdateOfManyLeases(t *testing.T) {
 	seen := map[string]bool{}
 	for list := all[*wire.BndUpd](s); len(list) > 0; list = all[*wire.BndUpd](s) {
 		for _, m := range list {
+			if n := len(m.ClientData.IAs[0].Leases); n > leasesPerUpdate {
+				t.Errorf("%d leases in one update", n)
+			}
 			for _, l := range m.ClientData.IAs[0].Leases {
 				seen[l.Prefix.String()] = true
 			}
