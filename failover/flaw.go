@@ -41,7 +41,8 @@ var Flaws = []struct {
 	{FlawAckRaised, "ack raised beyond what was sent"},
 	{FlawPrefixTwice, "prefix given twice during rebalancing"},
 	{FlawQueueLost, "unacked queue lost on reconnect"},
-	{FlawStaleEpoch, "stale-epoch frame accepted"},
+	// FlawStaleEpoch is not among them yet: what is wrong about an update that comes
+	// late, the rules of 7.6 mend.
 	{FlawCommunicatedNotFrozen, "COMMUNICATED flag not frozen"},
 	{FlawUpdDoneEarly, "UPDDONE before the last answer"},
 	{FlawRegrantAfterSent, "ended lease given back after the partner was told"},
