@@ -90,11 +90,11 @@ func (n *node) bootClocks() {
 	n.misled, n.unset = true, true
 	n.offset = seconds(unixEpoch-epoch) - n.now
 	if n.chance(0.5) {
-		n.offset = -(n.now - n.stopped) - n.between(time.Second, time.Hour)
+		n.offset = max(n.offset, n.noted-n.now-n.between(time.Second, time.Hour))
 	}
 	boot := n.boots
 	n.after(n.between(time.Second, ntpMax), func() {
-		if n.boots == boot {
+		if n.boots == boot && n.powered {
 			n.setClock(n.skew())
 		}
 	})
@@ -122,7 +122,7 @@ func (n *node) stepClock(by time.Duration) {
 	n.astray += by.Abs()
 	boot := n.boots
 	n.after(n.lasting(), func() {
-		if n.boots == boot {
+		if n.boots == boot && n.powered {
 			n.setClock(n.skew())
 		}
 	})

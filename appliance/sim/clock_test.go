@@ -73,7 +73,7 @@ func TestBootWithoutBattery(t *testing.T) {
 			t.Fatal("it believes a clock that nobody has set")
 		case reading.Wall-unixEpoch < 60:
 			sawEpoch = true
-		case reading.Wall > trueDate(n.stopped):
+		case reading.Wall > trueDate(n.noted):
 			t.Fatalf("the clock starts ahead of when it stopped: %v", reading.Wall)
 		default:
 			sawStale = true

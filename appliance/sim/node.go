@@ -30,7 +30,7 @@ type node struct {
 
 	powered  bool
 	boots    int
-	stopped  time.Duration // when it was switched off
+	noted    time.Duration // what its wall clock read, since the epoch, when it was switched off
 	life     int           // starts of the process
 	running  bool
 	engine   *engine.Engine
@@ -213,7 +213,7 @@ func (n *node) powerOff() {
 	n.says("POWER OFF")
 	n.tally.count("nodes: power loss")
 	n.stop()
-	n.powered, n.stopped = false, n.now
+	n.powered, n.noted = false, n.now+n.offset
 	n.vanish()
 }
 
