@@ -108,11 +108,17 @@ func TestLargeUpdates(t *testing.T) {
 		if r.ClientData.Status.Present() || len(r.ClientData.IAs[0].Leases) != leasesTaken-1 {
 			t.Errorf("foreign %v: %v", foreign, r.ClientData.Status)
 		}
-		refused := 0
+		refused, worded := 0, 0
 		for _, l := range r.ClientData.IAs[0].Leases {
 			if l.Status.Present() {
 				refused++
 			}
+			if value(l.Status).Text != "" {
+				worded++
+			}
+		}
+		if want := map[bool]int{true: refusalsWorded}[foreign]; worded != want {
+			t.Errorf("foreign %v: %d refused in words, want %d", foreign, worded, want)
 		}
 		if want := map[bool]int{true: leasesTaken - 1}[foreign]; refused != want {
 			t.Errorf("foreign %v: %d refused, want %d", foreign, refused, want)
@@ -239,5 +245,57 @@ func TestLastPromise(t *testing.T) {
 	s.boot()
 	if s.e.failed != start-600 {
 		t.Errorf("after another restart TIME-OF-FAILURE %v", s.e.failed)
+	}
+}
+
+// What has happened does not lie ahead of both clocks, and no lease lasts for
+// decades.
+func TestFutureIsRefused(t *testing.T) {
+	const contact, far = 2 * skewMax_s, 2 * LifetimeMax_s
+	for name, c := range map[string]struct {
+		change func(*wire.LeaseOption, lease.Time)
+		limit  lease.Time // seconds ahead
+	}{
+		"start":           {func(l *wire.LeaseOption, t lease.Time) { l.StartTimeOfState = some(t) }, contact},
+		"own contact":     {func(l *wire.LeaseOption, t lease.Time) { l.PartnerRawCLT = some(t) }, contact},
+		"expiration":      {func(l *wire.LeaseOption, t lease.Time) { l.StateExpiration = some(t) }, far},
+		"announced":       {func(l *wire.LeaseOption, t lease.Time) { l.PartnerLifetime = some(t) }, far},
+		"expiration-time": {func(l *wire.LeaseOption, t lease.Time) { l.Expiration = some(t) }, far},
+	} {
+		for _, beyond := range []lease.Time{0, 1} {
+			s := newScene(t, lease.Secondary, nil)
+			s.reach(Normal)
+			m := s.update("2001:db8::1", "ann", lease.Active)
+			c.change(only(m), s.now.Wall+c.limit+beyond)
+			s.heard = nil
+			s.say(m)
+			if refused := only(one[*wire.BndReply](s)).Status.Present(); refused != (beyond > 0) {
+				t.Errorf("%s %d s ahead: refused %v", name, c.limit+beyond, refused)
+			}
+		}
+	}
+}
+
+// a server that lost its storage gives nothing new before an MCLT after its
+// start, in whatever state it is, also if it restarts meanwhile. Then all is
+// forgotten.
+func TestNothingNewAfterLoss(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	r := lived(CommunicationsInterrupted) // through POTENTIAL-CONFLICT and NORMAL
+	r.Loss = lossPromises
+	s.wakeUp(r)
+	s.pass(StartupDefault_s * second)
+	s.want(CommunicationsInterrupted)
+	claim := func() Claim {
+		return s.e.MayAssign(s.clock(), prefix("2001:db8::1"), nil, ia(prefix("2001:db8::1"), "ann"), false)
+	}
+	s.pass(3600*second - StartupDefault_s*second - 1)
+	if claim() != NotOurs || s.e.record.Loss != lossPromises {
+		t.Error("it gives new leases before the MCLT has passed")
+	}
+	s.pass(10 * second)
+	s.do(s.e.Wake)
+	if claim() != Ours || s.e.record.Loss != lossNone {
+		t.Errorf("claim %d, loss %d after the MCLT has passed", claim(), s.e.record.Loss)
 	}
 }

@@ -257,6 +257,29 @@ func TestUpdReqAllOfMany(t *testing.T) {
 	}
 }
 
+// F-024: UPDDONE does not come before the end of the walk, however little there is
+// to tell on the way.
+func TestUpdReqAllThroughADesert(t *testing.T) {
+	s := newScene(t, lease.Primary, nil)
+	for n := range 3 * walkedPerStep { // free addresses, of which nothing is told
+		b := old(n)
+		b.Status, b.Preferred, b.Valid, b.T1, b.T2, b.HeldUntil, b.Expires = lease.Freed(b.Prefix), 0, 0, 0, 0, 0, start+100_000
+		s.disk.leases[b.Prefix] = b
+	}
+	last := delegable(1)
+	s.disk.leases[last] = &lease.Binding{Prefix: last, IA: lease.IA{Link: "lan", Type: lease.IAPD}, Status: lease.FreeBackup, StartOfState: start - 1000}
+	s.reach(PotentialConflict)
+	s.heard = nil
+	s.say(&wire.UpdReqAll{Header: s.header()})
+	for len(s.heard) == 0 && s.e.WakeAt() <= s.now.Mono {
+		s.do(s.e.Wake)
+	}
+	m := one[*wire.BndUpd](s)
+	s.say(m.Reply())
+	s.pass(0)
+	one[*wire.UpdDone](s)
+}
+
 // A secondary that asks for everything does not believe any more that prefixes
 // are its own: its partner says which are.
 func TestDisown(t *testing.T) {
