@@ -19,11 +19,13 @@ const (
 	pairMCLT     = 600
 	pairDesired  = 3000
 	pairRemember = 5000
-	pairGrace    = 15
+	pairGrace    = 15 // Q-33, and what the clocks may differ by
 	pairScan     = 60
+	pairFlight   = 60 // FO_KEEPALIVE_TIME: a message that takes longer is lost with its connection
 )
 
 type frame struct {
+	at       Time     // when it left
 	sent     *Binding // the update was built from it
 	reply    bool     // or is answered
 	rejected bool
@@ -36,7 +38,7 @@ type server struct {
 	skew      Time // of its clock
 	b         *Binding
 	changes   uint64
-	toldEnd   uint64   // Change of the last update that said the lease ended
+	toldEnd   bool     // the partner was told that the lease ended, and may have agreed
 	sent      *Binding // outstanding
 	retry     Time
 	downSince Time // of its partner: it is in PARTNER-DOWN
@@ -132,7 +134,7 @@ func (x *pair) mayAssign(i int) bool {
 		return false
 	}
 	available := Binding{Status: status}
-	return x.clock(i) >= available.ReuseAt(pairMCLT, s.downSince)
+	return x.clock(i) >= available.ReuseAt(pairMCLT, s.downSince)+pairGrace
 }
 
 // ask has a client want the lease from a server: a Request, Renew or Rebind.
@@ -143,10 +145,12 @@ func (x *pair) ask(client DUID, i int) {
 	}
 	n := Binding{Prefix: x.p, IA: x.ia(client), Status: Active, StartOfState: now, LastTransaction: now}
 	switch b := s.b; {
+	case s.toldEnd && b != nil && !b.Status.Available():
+		return // not even the client gets it (RFC 8156 section 8.8.1)
 	case b != nil && b.Status == Active && b.sameClient(n.IA):
 		n = *b
 		n.LastTransaction = now
-	case b != nil && (b.Status == Expired || b.Status == Released) && b.sameClient(n.IA) && b.Change > s.toldEnd:
+	case b != nil && (b.Status == Expired || b.Status == Released) && b.sameClient(n.IA):
 		n = *b // L-14: the partner has not been told
 		n.Status, n.StartOfState, n.LastTransaction = Active, now, now
 	case !x.mayAssign(i):
@@ -242,7 +246,7 @@ func (x *pair) tick(i int) {
 	case !s.up || b == nil:
 	case b.Status == Active && now >= b.End()+pairGrace:
 		x.end(i, Expired)
-	case b.Status.ended() && s.downSince != 0 && now >= b.ReuseAt(pairMCLT, s.downSince):
+	case b.Status.ended() && s.downSince != 0 && now >= b.ReuseAt(pairMCLT, s.downSince)+pairGrace:
 		n := *b
 		n.Change = 1
 		n.free(Freed(x.p), now, pairRemember)
@@ -260,10 +264,8 @@ func (x *pair) send(i int) {
 		return
 	}
 	s.sent = s.b
-	if s.b.Status.ended() {
-		s.toldEnd = s.b.Change
-	}
-	x.links[1-i] = append(x.links[1-i], frame{sent: s.b})
+	s.toldEnd = s.toldEnd || s.b.Status.ended()
+	x.links[1-i] = append(x.links[1-i], frame{at: x.now, sent: s.b})
 }
 
 // updateOf is b as a BNDUPD says it (digest 7.3).
@@ -292,7 +294,7 @@ func (x *pair) deliver(i int) {
 		s.sent = nil
 		s.retry = now + pairScan
 		if !f.rejected {
-			s.retry = now
+			s.retry, s.toldEnd = now, false
 			if c := Confirmed(s.b, f.sent, f.echo, now, pairRemember); c != s.b {
 				x.store(i, c)
 			}
@@ -313,7 +315,7 @@ func (x *pair) deliver(i int) {
 			s.retry = now
 		}
 	}
-	x.links[1-i] = append(x.links[1-i], frame{sent: f.sent, reply: true, rejected: verdict != Accept, echo: u.PartnerLifetime})
+	x.links[1-i] = append(x.links[1-i], frame{at: x.now, sent: f.sent, reply: true, rejected: verdict != Accept, echo: u.PartnerLifetime})
 	x.send(i)
 }
 
@@ -347,7 +349,7 @@ func (x *pair) crash(i int, lost bool) {
 	x.note("server %d crashes, storage lost: %v", i, lost)
 	s.up, s.failed, s.lost = false, x.clock(i), lost
 	if lost {
-		s.b, s.changes = nil, 0
+		s.b, s.changes, s.toldEnd = nil, 0, false
 	}
 }
 
@@ -393,6 +395,11 @@ func (x *pair) pass(by Time) {
 		x.tick(1)
 	}
 	x.now += by
+	for _, frames := range x.links {
+		if len(frames) > 0 && x.now-frames[0].at > pairFlight {
+			x.cut()
+		}
+	}
 	x.tick(0)
 	x.tick(1)
 }
@@ -526,7 +533,7 @@ func TestPairSettles(t *testing.T) {
 	histories(t, func(t *rapid.T) {
 		x := newPair(t)
 		running := false
-		for i, s := range x.servers {
+		for i := range x.servers {
 			moment := func(label string) Time {
 				return x.now - []Time{0, 1, 3, 5, 6, 8, 100, 3_000}[bits(t, 3, label)]
 			}
@@ -552,7 +559,6 @@ func TestPairSettles(t *testing.T) {
 				running = running || b.End()+pairGrace > x.now
 			}
 			x.put(i, b)
-			s.toldEnd = b.Change
 		}
 		if !running {
 			if !x.quiet(4 * pairScan) {
